@@ -1,0 +1,52 @@
+# Everything here creates .venv by itself when it is missing.
+# PYTHON=/path/to/python uses that interpreter as it is and installs nothing.
+
+DEVICE ?= cpu
+N ?= auto
+OPS ?=
+TORCH ?= 2.13.0
+
+ifdef PYTHON
+  PY := $(PYTHON)
+  READY :=
+else
+  PY := .venv/bin/python
+  READY := .venv/ready
+endif
+
+SELECT := --device '$(DEVICE)' $(foreach glob,$(OPS),--ops '$(glob)')
+
+.PHONY: sweep accept record test bench lint venv clean
+
+sweep: $(READY)   ## call every overload and compare with results/
+	$(PY) -m pytest -q -n $(N) $(SELECT) sweep/
+
+accept: $(READY)  ## the same, and take what is found for what is expected
+	EXPECTTEST_ACCEPT=1 $(PY) -m pytest -q -n $(N) $(SELECT) sweep/
+
+record: $(READY)  ## make the corpus of recorded calls anew
+	$(PY) -m sweep record --device '$(DEVICE)'
+
+test: $(READY)    ## the harness's own tests
+	$(PY) -m pytest -q -n $(N) tests/
+
+bench: $(READY)   ## measure the sweep against torch's own crossrefs and the bare loop
+	$(PY) -m tests.bench
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+venv: $(READY)
+
+.venv/ready: pyproject.toml
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is older than 3.11: make PYTHON=/path/to/python")'
+	python3 -m venv .venv
+	.venv/bin/python -m pip install -q torch==$(TORCH)
+	.venv/bin/python -m pip install -q torch==$(TORCH) 'expecttest>=0.2' 'pytest>=8' 'pytest-xdist>=3.6' numpy 'tabulate>=0.9' 'ruff>=0.8' 'mypy>=1.13' types-tabulate
+	touch $@
+
+clean:
+	rm -rf .venv .sweep build dist *.egg-info .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+"""Where calls come from: each adapter module turns one kind of samples into torch calls, which the recorder writes down.
+
+An adapter is one file in this folder with two functions, found by name, and nothing else has to change when one is added:
+
+``tasks(device) -> Iterable[str]``
+    The pieces of work, in a fixed order and with names that do not depend on the run. Each becomes one unit of parallel work, and
+    one that crashes costs only itself.
+``run(task, device, recorder) -> None``
+    Makes the calls of one task. Everything called inside ``with recorder.observe(source):`` is written down; what fails is passed
+    to ``recorder.failed(...)``, never swallowed.
+
+Nothing here knows of pytest, expect files or crossrefs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from opinfo_adapters.recorder import Recorder
+
+#: How many incidental calls (see ``recorder``) are kept of one overload and dtype.
+INCIDENTAL = 48
+
+#: Modules of this package that are not adapters.
+_SHARED = {"recorder", "session"}
+
+
+class Adapter(Protocol):
+    """What an adapter module offers."""
+
+    def tasks(self, device: str) -> Iterable[str]: ...
+
+    def run(self, task: str, device: str, recorder: Recorder) -> None: ...
+
+
+def names() -> list[str]:
+    """The adapters there are, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _SHARED)
+
+
+def load(name: str) -> Adapter:
+    """The adapter module of a name."""
+    return cast(Adapter, importlib.import_module(f"{__name__}.{name}"))

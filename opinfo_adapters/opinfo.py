@@ -1,0 +1,204 @@
+"""Adapter: PyTorch's OpInfo databases, every dtype that the device supports, forward, backward, in-place and method variants.
+
+Sample generation is torch's own. Two slow habits of it are switched off without touching what the samples are: looking for a test
+function on the stack for every sample, and reseeding every accelerator where one default generator is in use.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import torch.utils._pytree as pytree
+
+from opinfo_adapters.recorder import Recorder
+
+#: Where torch keeps lists of OpInfos: every attribute ending in ``_db`` that is one. ``hop_db`` is not among them: higher-order
+#: operators are not overloads, and what they call inside is traced, not run.
+_MODULES = (
+    "torch.testing._internal.common_methods_invocations",
+    "torch.testing._internal.opinfo.definitions.nested",
+    "torch.testing._internal.autograd_function_db",
+    "torch.testing._internal.custom_op_db",
+)
+
+_SPARSE = {
+    "supports_sparse": torch.sparse_coo,
+    "supports_sparse_csr": torch.sparse_csr,
+    "supports_sparse_csc": torch.sparse_csc,
+    "supports_sparse_bsr": torch.sparse_bsr,
+    "supports_sparse_bsc": torch.sparse_bsc,
+}
+
+#: The database whose samples are jagged nested tensors, a subclass that takes itself apart in Python.
+_NESTED = "njt_op_db"
+
+_SEED = 1234  # torch.testing._internal.common_utils.SEED, which OpInfo reseeds with before every sample
+
+
+@functools.cache
+def databases() -> dict[str, list[Any]]:
+    """Every OpInfo database of this torch: name -> its OpInfos, each OpInfo in the first database that has it."""
+    from torch.testing._internal.opinfo.core import OpInfo
+
+    found: dict[str, list[Any]] = {}
+    known: set[int] = set()
+    for module_name in _MODULES:
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError:
+            continue  # not in every torch version
+        for name, value in sorted(vars(module).items(), key=lambda item: (item[0] != "op_db", item[0])):
+            if not (name.endswith("_db") and isinstance(value, list) and all(isinstance(v, OpInfo) for v in value)):
+                continue
+            fresh = [op for op in value if id(op) not in known]
+            known.update(map(id, fresh))
+            if fresh:
+                found[name] = fresh
+    return found
+
+
+def tasks(device: str) -> Iterator[str]:
+    """One task per OpInfo and dtype: ``op_db/0123/nn.functional.relu/float32``."""
+    kind = torch.device(device).type
+    for database, ops in databases().items():
+        for index, op in enumerate(ops):
+            for dtype in sorted(op.supported_dtypes(kind), key=str):
+                if database == _NESTED and dtype is not torch.float32:
+                    continue  # as torch's own tests do: what a jagged tensor is made of does not depend on the dtype
+                yield f"{database}/{index:04}/{op.full_name}/{str(dtype).removeprefix('torch.')}"
+
+
+def run(task: str, device: str, recorder: Recorder) -> None:
+    """Runs every sample of one OpInfo and dtype."""
+    database, index, rest = task.split("/", 2)
+    dtype = getattr(torch, rest.rpartition("/")[2])
+    op = databases()[database][int(index)]
+    kind = torch.device(device).type
+    with _quick_samples(device):
+        _run_samples(functools.partial(op.sample_inputs, device, dtype), op, task, recorder, backward=False)
+        if database == _NESTED:
+            return  # neither its backward nor its in-place forms run while something watches
+        if op.supports_autograd and dtype in op.supported_backward_dtypes(kind):
+            make = functools.partial(op.sample_inputs, device, dtype, requires_grad=True)
+            _run_samples(make, op, task, recorder, backward=True)
+        for flag, layout in _SPARSE.items():
+            if getattr(op, flag, False) and _has_sparse_samples(op, layout):
+                make = functools.partial(op.sample_inputs_sparse, layout, device, dtype)
+                _run_samples(make, op, task, recorder, backward=False)
+
+
+def _has_sparse_samples(op: Any, layout: torch.layout) -> bool:
+    """Whether an OpInfo that supports a layout has samples in it: many say so and leave the sample function unset."""
+    name = f"sample_inputs_{str(layout).removeprefix('torch.')}_func"
+    return getattr(op, name).__name__ != "_sample_inputs_unspecified"
+
+
+@contextmanager
+def _quick_samples(device: str) -> Iterator[None]:
+    import torch.testing._internal.common_utils as common_utils
+
+    core = importlib.import_module("torch.testing._internal.opinfo.core")
+
+    def seed(value: int | None = None) -> None:
+        value = _SEED if value is None else value
+        torch.default_generator.manual_seed(value)
+        if torch.device(device).type != "cpu":
+            torch.get_device_module(device).manual_seed(value)
+        random.seed(value)
+        np.random.seed(value)
+
+    seed()
+    with (
+        mock.patch.object(common_utils, "extract_test_fn", lambda: None),
+        mock.patch.object(core, "extract_test_fn", lambda: None),
+        mock.patch.object(common_utils, "set_rng_seed", seed),
+    ):
+        yield
+
+
+def _run_samples(make: Callable[[], Any], op: Any, task: str, recorder: Recorder, *, backward: bool) -> None:
+    variants = [] if task.startswith(_NESTED) else list(_variants(op))
+    shapes: set[Any] = set()
+    try:
+        samples = iter(make())
+    except Exception as error:  # any sample function may raise anything; it is counted by name in the recording's log
+        recorder.failed(f"{task}: generating samples", error)
+        return
+    while True:
+        try:
+            sample = next(samples)
+        except StopIteration:
+            return
+        except Exception as error:
+            recorder.failed(f"{task}: generating a sample", error)
+            return
+        if backward:
+            _call(op, sample, f"{task} backward", recorder, backward=True)
+            continue
+        _call(op, sample, task, recorder)
+        # Another spelling can only lead to another overload, which argument types alone decide, unless it writes to its input.
+        fresh = (shape := _argument_types(sample)) not in shapes
+        shapes.add(shape)
+        for label, variant, writes in variants:
+            if writes and (sample.broadcasts_input or not _holds_tensor(sample.input)):
+                continue  # OpInfo itself says that this sample has no in-place form
+            if writes or fresh:
+                _call(variant, _cloned(sample) if writes else sample, f"{task} {label}", recorder)
+
+
+def _argument_types(sample: Any) -> Any:
+    """The types of a sample's arguments, lists included."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return (type(value), *map(of, value))
+        return type(value)
+
+    return of((sample.input, *sample.args)), tuple((name, of(v)) for name, v in sorted(sample.kwargs.items()))
+
+
+def _variants(op: Any) -> Iterator[tuple[str, Callable[..., Any], bool]]:
+    """The other spellings of an OpInfo: (label, function, does it write to its input)."""
+    seen = {op.op}
+    for owner, prefix in [(op, ""), *((alias, f"alias {alias.name} ") for alias in op.aliases)]:
+        candidates = (
+            ("function", owner.op, False),
+            ("method", getattr(owner, "method_variant", None), False),
+            ("operator", getattr(owner, "operator_variant", None), False),
+            ("in-place", getattr(owner, "inplace_variant", None), True),
+            ("in-place operator", getattr(owner, "inplace_operator_variant", None), True),
+        )
+        for label, function, writes in candidates:
+            if callable(function) and function not in seen:
+                seen.add(function)
+                yield prefix + label, function, writes
+
+
+def _call(function: Callable[..., Any], sample: Any, source: str, recorder: Recorder, *, backward: bool = False) -> None:
+    nested = source.startswith(_NESTED)
+    try:
+        with recorder.observe(source, incidental=nested, composites=not nested):
+            result = function(sample.input, *sample.args, **sample.kwargs)
+            if backward:
+                outputs = [t for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor) and t.requires_grad]
+                if outputs:
+                    with recorder.backward():
+                        torch.autograd.backward(outputs, [torch.ones_like(t) for t in outputs])
+    except Exception as error:  # a sample may raise anything; it is counted by name in the recording's log
+        recorder.failed(source, error)
+
+
+def _holds_tensor(value: Any) -> bool:
+    return any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(value))
+
+
+def _cloned(sample: Any) -> Any:
+    return sample.transform(lambda leaf: leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf)

@@ -1,0 +1,627 @@
+"""One call of one overload: its signature, its plain-data form, its rebuilt arguments, and its printed form.
+
+A call on disk is JSON plus a block of bytes; nothing here knows where calls come from, where files lie, or what is expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from sweep.corpus import ALIGNMENT
+
+#: A floating-point storage of more bytes than this is not kept but refilled with seeded uniform values of the same range: no
+#: kernel accepts or refuses an argument of that size by its values, and a few samples would otherwise be most of the corpus.
+KEPT_BYTES = 64 * 1024
+
+#: A call that needs more bytes than this after refilling (large sparse index lists) is not recorded; the log counts it.
+LARGEST_BYTES = 1024 * 1024
+
+_COMPRESSED = {torch.sparse_csr, torch.sparse_bsr, torch.sparse_csc, torch.sparse_bsc}
+_ROW_COMPRESSED = {torch.sparse_csr, torch.sparse_bsr}
+_MKLDNN = torch._mkldnn  # type: ignore[attr-defined]  # the one layout without a public name
+
+
+class Unrecordable(Exception):
+    """An argument has no plain-data form; the message is a short reason that a log can count."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call as plain data.
+
+    Attributes:
+        overload: qualified name, as in ``aten.add.Tensor``.
+        source: which adapter and sample it came from, for people.
+        args: JSON form of the positional arguments (see ``_Encoder.value``).
+        kwargs: JSON form of the keyword arguments.
+        tensors: one description per tensor argument; arguments refer to them by position.
+        storages: one description per storage; tensors refer to them by position, so aliasing is kept.
+        data: the bytes of the storages that are kept.
+    """
+
+    overload: str
+    source: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    tensors: list[dict[str, Any]]
+    storages: list[dict[str, Any]]
+    data: memoryview | bytearray = field(repr=False)
+
+    def key(self) -> str:
+        """What makes two calls the same, as text: structure, scalars and tensor metadata, without values."""
+        return json.dumps([self.args, self.kwargs, self.tensors], sort_keys=True, separators=(",", ":"))
+
+    def as_json(self) -> dict[str, Any]:
+        """The call without its bytes, and a digest that is equal for two calls exactly when they are the same."""
+        digest = hashlib.sha256(f"{self.overload} {self.key()}".encode()).hexdigest()[:24]
+        return {
+            "overload": self.overload,
+            "id": digest,
+            "source": self.source,
+            "args": self.args,
+            "kwargs": self.kwargs,
+            "tensors": self.tensors,
+            "storages": self.storages,
+        }
+
+    def seed(self) -> int:
+        """A seed that depends on the call alone, so that order and company change nothing."""
+        return int.from_bytes(hashlib.sha256(self.key().encode()).digest()[:4], "little")
+
+    def cost(self) -> int:
+        """Total number of tensor elements in the arguments: what "smallest call" means."""
+        return sum(math.prod(t["size"]) for t in self.tensors if "size" in t)
+
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtype of the first tensor argument, or of every one where they differ, by name."""
+        return tuple(dict.fromkeys(t["dtype"] for t in self.tensors if "dtype" in t))
+
+
+# --- live arguments -> signature ---------------------------------------------------------------------------------------
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    kind = type(tensor)
+    return kind is torch.Tensor or kind is torch.nn.Parameter or kind is torch.nn.Buffer
+
+
+def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """A hashable that is equal for two calls of an overload exactly when they are the same call.
+
+    Arguments are compared by structure and type, scalars by value, tensors by size, stride, storage offset, dtype, layout,
+    device type, conj and neg bit, and which of them share a storage. Values inside tensors do not count.
+
+    Raises:
+        Unrecordable: for a tensor subclass or an object without a plain-data form.
+    """
+    storages: dict[int, int] = {}
+
+    def of(value: Any) -> Any:
+        kind = type(value)
+        if isinstance(value, torch.Tensor):
+            if not _is_plain(value):
+                raise Unrecordable(f"tensor subclass {kind.__name__}")
+            if value.layout is not torch.strided or value.is_quantized or value.is_nested:
+                return ("T*", *_special_signature(value))
+            pointer = value.untyped_storage()._cdata
+            return (
+                "T",
+                value.dtype,
+                tuple(value.shape),
+                value.stride(),
+                value.storage_offset(),
+                value.device.type,
+                value.is_conj(),
+                value.is_neg(),
+                storages.setdefault(pointer, len(storages)),
+            )
+        if kind is int or kind is bool:
+            return (kind, value)
+        if value is None or kind is str:
+            return value
+        if kind is float or kind is complex:
+            return (kind, repr(value))
+        if kind is list or kind is tuple:
+            return (kind, *map(of, value))
+        if isinstance(value, (torch.dtype, torch.layout, torch.memory_format, torch.device)):
+            return value
+        if isinstance(value, torch.Generator):
+            return ("generator", value.device.type)
+        if isinstance(value, torch.UntypedStorage | torch.storage.TypedStorage):
+            untyped = value if isinstance(value, torch.UntypedStorage) else value.untyped()
+            return ("storage", untyped.nbytes(), storages.setdefault(untyped._cdata, len(storages)))
+        if isinstance(value, list | tuple):  # torch.Size, named tuples of outputs used as arguments
+            return (tuple, *map(of, value))
+        if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+            raise Unrecordable("symbolic number")
+        if isinstance(value, int | float):  # enums and numpy scalars that reached the dispatcher
+            return of(int(value) if isinstance(value, int) else float(value))
+        raise Unrecordable(f"argument of type {kind.__name__}")
+
+    return (of(args), *((name, of(kwargs[name])) for name in sorted(kwargs)))
+
+
+def _special_signature(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Signature of a tensor that is not one strided view on one storage: its metadata and that of its parts."""
+    if tensor.is_quantized:
+        raise Unrecordable("quantized tensor")
+    shape = () if tensor.is_nested else tuple(tensor.shape)
+    parts = tuple((p.dtype, tuple(p.shape), p.stride()) for p in _parts(tensor).values())
+    flag = tensor.is_coalesced() if tensor.layout is torch.sparse_coo else None
+    return (tensor.layout, tensor.is_nested, tensor.dtype, shape, parts, flag, tensor.device.type, tensor.is_conj())
+
+
+def _parts(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The strided tensors that a sparse, nested or mkldnn tensor is made of, by the name of its constructor's parameter."""
+    if tensor.is_nested:
+        return {
+            "buffer": tensor.values(),
+            "nested_size": tensor._nested_tensor_size(),
+            "nested_strides": tensor._nested_tensor_strides(),
+            "offsets": tensor._nested_tensor_storage_offsets(),
+        }
+    if tensor.layout is torch.sparse_coo:
+        return {"indices": tensor._indices(), "values": tensor._values()}
+    if tensor.layout in _COMPRESSED:
+        row = tensor.layout in _ROW_COMPRESSED
+        return {
+            "compressed_indices": tensor.crow_indices() if row else tensor.ccol_indices(),
+            "plain_indices": tensor.col_indices() if row else tensor.row_indices(),
+            "values": tensor.values(),
+        }
+    if tensor.layout is _MKLDNN:
+        return {"dense": tensor.to_dense()}
+    raise Unrecordable(f"layout {tensor.layout}")
+
+
+# --- live arguments -> Call --------------------------------------------------------------------------------------------
+
+
+class _Encoder:
+    """Turns the arguments of one call into JSON, tensor descriptions and bytes.
+
+    ``device`` is the device under test: it is written as ``self``, so that the call can be made on another one.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device_type = torch.device(device).type
+        self.tensors: list[dict[str, Any]] = []
+        self.storages: list[dict[str, Any]] = []
+        self.data = bytearray()
+        self._tensor_at: dict[int, int] = {}
+        self._storage_at: dict[int, int] = {}
+        self._live: list[tuple[torch.UntypedStorage, str]] = []
+
+    def value(self, value: Any) -> Any:
+        """JSON for one argument: plain values as they are, everything else as an object with one telling key."""
+        kind = type(value)
+        if isinstance(value, torch.Tensor):
+            return {"tensor": self._tensor(value)}
+        if value is None or kind is bool or kind is int or kind is str:
+            return value
+        if kind is float:
+            return {"float": repr(value)}
+        if kind is complex:
+            return {"complex": [repr(value.real), repr(value.imag)]}
+        if isinstance(value, list):
+            return [self.value(v) for v in value]
+        if isinstance(value, tuple):
+            return {"tuple": [self.value(v) for v in value]}
+        if isinstance(value, torch.dtype | torch.layout | torch.memory_format):
+            return {type(value).__name__: str(value).removeprefix("torch.")}
+        if isinstance(value, torch.device):
+            return {"device": self.device(value)}
+        if isinstance(value, torch.Generator):
+            return {"generator": self.device(value.device)}
+        if isinstance(value, torch.UntypedStorage):
+            return {"storage": self._storage(value, 0, value.nbytes(), floating=False)}
+        if isinstance(value, torch.storage.TypedStorage):
+            return self.value(value.untyped())
+        if isinstance(value, int | float):
+            return self.value(int(value) if isinstance(value, int) else float(value))
+        raise Unrecordable(f"argument of type {kind.__name__}")
+
+    def device(self, device: torch.device) -> str:
+        if device.type == self.device_type:
+            return "self"
+        if device.type != "cpu":
+            raise Unrecordable(f"device {device.type}")
+        return "cpu"
+
+    def _tensor(self, tensor: torch.Tensor) -> int:
+        known = self._tensor_at.get(id(tensor))
+        if known is not None:
+            return known
+        described: dict[str, Any] = {"dtype": str(tensor.dtype).removeprefix("torch."), "device": self.device(tensor.device)}
+        if tensor.layout is not torch.strided or tensor.is_nested:
+            described["layout"] = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+            if not tensor.is_nested:
+                described["size"] = list(tensor.shape)
+            if tensor.layout is torch.sparse_coo:
+                described["is_coalesced"] = tensor.is_coalesced()
+            described["parts"] = {name: self._tensor(part) for name, part in _parts(tensor).items()}
+        else:
+            offset, size, stride = tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+            item = tensor.element_size()
+            first, last = offset * item, (offset + _extent(size, stride)) * item
+            floating = tensor.dtype.is_floating_point or tensor.dtype.is_complex
+            storage = self._storage(tensor.untyped_storage(), first, last, floating)
+            described.update(size=list(size), stride=list(stride), offset=offset, storage=storage)
+            if floating:
+                self.storages[storage].setdefault("dtype", described["dtype"])
+            if tensor.is_conj():
+                described["conj"] = True
+            if tensor.is_neg():
+                described["neg"] = True
+        self.tensors.append(described)
+        self._tensor_at[id(tensor)] = len(self.tensors) - 1
+        return len(self.tensors) - 1
+
+    def _storage(self, storage: torch.UntypedStorage, first: int, last: int, floating: bool) -> int:
+        """Notes that bytes ``first`` to ``last`` of a storage are seen; they are copied in ``finish``, once all are known."""
+        at = self._storage_at.get(storage._cdata)
+        if at is None:
+            at = self._storage_at[storage._cdata] = len(self.storages)
+            self.storages.append({"nbytes": storage.nbytes(), "span": [first, last], "device": self.device(storage.device)})
+            self._live.append((storage, "floating" if floating else "exact"))
+        else:
+            span = self.storages[at]["span"]
+            span[0], span[1] = min(span[0], first), max(span[1], last)
+            if not floating:
+                self._live[at] = (storage, "exact")
+        return at
+
+    def finish(self) -> None:
+        for described, (storage, kind) in zip(self.storages, self._live, strict=True):
+            first, last = described.pop("span")
+            last = min(last, described["nbytes"])
+            first = min(first, last)
+            dtype = described.pop("dtype", None)
+            raw = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)[first:last]
+            if kind == "floating" and last - first > KEPT_BYTES:
+                described["fill"] = [dtype, *_finite_range(raw.cpu(), getattr(torch, dtype))]
+                continue
+            if not raw.numel():
+                continue
+            if len(self.data) + raw.numel() > LARGEST_BYTES:
+                raise Unrecordable(f"more than {LARGEST_BYTES} bytes of values")
+            at = -(-len(self.data) // ALIGNMENT) * ALIGNMENT
+            self.data.extend(bytes(at - len(self.data)))
+            self.data += raw.cpu().numpy().tobytes()
+            described["bytes"] = [first, at, last - first]
+
+
+def _extent(size: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """How many elements past its offset a strided tensor reaches (0 for an empty one)."""
+    if 0 in size:
+        return 0
+    return 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+
+
+def _finite_range(raw: torch.Tensor, dtype: torch.dtype) -> list[str]:
+    """Lowest and highest finite real value in raw bytes, as ``repr`` text; ``0.0`` and ``1.0`` where there is none."""
+    usable = raw[: raw.numel() // dtype.itemsize * dtype.itemsize].clone().view(dtype)
+    real = torch.view_as_real(usable) if dtype.is_complex and dtype is not torch.complex32 else usable
+    real = real.to(torch.float64 if not dtype.is_complex or real.dtype.is_floating_point else torch.complex128)
+    real = torch.view_as_real(real).flatten() if real.dtype.is_complex else real.flatten()
+    real = real[real.isfinite()]
+    return [repr(real.min().item()), repr(real.max().item())] if real.numel() else ["0.0", "1.0"]
+
+
+def encode(overload: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, device: str, source: str) -> Call:
+    """The plain-data form of a call about to be made; values are copied now, before the call can change them.
+
+    Raises:
+        Unrecordable: for a tensor subclass, a third device, or an object without a plain-data form.
+    """
+    encoder = _Encoder(device)
+    plain_args = [encoder.value(a) for a in args]
+    plain_kwargs = {name: encoder.value(kwargs[name]) for name in sorted(kwargs)}
+    encoder.finish()
+    call = Call(overload, source, plain_args, plain_kwargs, encoder.tensors, encoder.storages, encoder.data)
+    if any("parts" in t for t in call.tensors):
+        try:
+            build(call, device)
+        except (RuntimeError, NotImplementedError) as error:  # a sparse tensor in the middle of being made
+            raise Unrecordable("parts that do not make a tensor again") from error
+    return call
+
+
+# --- Call -> live arguments --------------------------------------------------------------------------------------------
+
+
+def build(call: Call, device: str, *, own: bool = True) -> tuple[list[Any], dict[str, Any]]:
+    """Fresh arguments for a call on a device.
+
+    Args:
+        call: the call.
+        device: where every tensor that was on the device under test goes.
+        own: give every storage memory of its own. ``False`` lets CPU tensors look into the corpus' bytes, which is faster and
+            right only for a call that writes to none of its arguments.
+    """
+    target = torch.device(device)
+    storages = [_build_storage(s, call, target, own) for s in call.storages]
+    tensors: list[torch.Tensor] = []
+    for described in call.tensors:
+        tensors.append(_build_tensor(described, storages, tensors, target))
+
+    def decode(value: Any) -> Any:
+        kind = type(value)
+        if kind is list:
+            return [decode(v) for v in value]
+        if kind is not dict:
+            return value
+        [(tag, inner)] = value.items()
+        if tag == "tensor":
+            return tensors[inner]
+        return _DECODERS[tag](inner, decode, storages, target)
+
+    return [decode(a) for a in call.args], {name: decode(v) for name, v in call.kwargs.items()}
+
+
+def _place(name: str, target: torch.device) -> torch.device:
+    return target if name == "self" else torch.device(name)
+
+
+def _generator(name: str, target: torch.device) -> torch.Generator:
+    return torch.Generator(_place(name, target)).manual_seed(0)
+
+
+_DECODERS: dict[str, Callable[[Any, Callable[[Any], Any], list[torch.UntypedStorage], torch.device], Any]] = {
+    "float": lambda v, *_: float(v),
+    "complex": lambda v, *_: complex(float(v[0]), float(v[1])),
+    "tuple": lambda v, decode, *_: tuple(decode(x) for x in v),
+    "dtype": lambda v, *_: getattr(torch, v),
+    "layout": lambda v, *_: getattr(torch, v),
+    "memory_format": lambda v, *_: getattr(torch, v),
+    "device": lambda v, _decode, _storages, target: _place(v, target),
+    "generator": lambda v, _decode, _storages, target: _generator(v, target),
+    "storage": lambda v, _decode, storages, _target: storages[v],
+}
+
+
+def _build_storage(described: dict[str, Any], call: Call, target: torch.device, own: bool) -> torch.UntypedStorage:
+    nbytes, kept, place = described["nbytes"], described.get("bytes"), _place(described["device"], target)
+    if not nbytes:
+        return torch.UntypedStorage(0, device=place)
+    if kept is not None:
+        first, at, length = kept
+        raw = torch.frombuffer(call.data, dtype=torch.uint8, count=length, offset=at)
+        if not own and length == nbytes and place.type == "cpu":
+            return raw.untyped_storage()
+        whole = torch.zeros(nbytes, dtype=torch.uint8)
+        whole[first : first + length] = raw
+    elif "fill" in described:
+        whole = _refill(described["fill"], nbytes)
+    else:
+        whole = torch.zeros(nbytes, dtype=torch.uint8)
+    return whole.to(place).untyped_storage()
+
+
+def _refill(fill: list[str], nbytes: int) -> torch.Tensor:
+    """Seeded uniform values between the recorded lowest and highest, as bytes."""
+    dtype = getattr(torch, fill[0])
+    low, high = float(fill[1]), float(fill[2])
+    generator = torch.Generator().manual_seed(0)
+    reals = nbytes // dtype.itemsize * (2 if dtype.is_complex else 1)
+    values = torch.rand(reals, generator=generator, dtype=torch.float64) * (high - low) + low
+    values = torch.view_as_complex(values.view(-1, 2)) if dtype.is_complex else values
+    whole = torch.zeros(nbytes, dtype=torch.uint8)
+    filled = values.to(dtype).view(torch.uint8)
+    whole[: filled.numel()] = filled
+    return whole
+
+
+def _build_tensor(
+    described: dict[str, Any], storages: list[torch.UntypedStorage], tensors: list[torch.Tensor], target: torch.device
+) -> torch.Tensor:
+    dtype = getattr(torch, described["dtype"])
+    if "parts" in described:
+        return _assemble(described, {name: tensors[at] for name, at in described["parts"].items()})
+    tensor = torch.empty(0, dtype=dtype, device=_place(described["device"], target))
+    tensor.set_(storages[described["storage"]], described["offset"], described["size"], described["stride"])
+    if described.get("conj"):
+        torch._C._set_conj(tensor, True)
+    if described.get("neg"):
+        torch._C._set_neg(tensor, True)
+    return tensor
+
+
+def _assemble(described: dict[str, Any], parts: dict[str, torch.Tensor]) -> torch.Tensor:
+    layout = described["layout"]
+    if layout == "nested":
+        return torch.ops.aten._nested_view_from_buffer(*parts.values()).clone()
+    if layout == "sparse_coo":
+        return torch.sparse_coo_tensor(
+            *parts.values(), size=described["size"], is_coalesced=described["is_coalesced"], check_invariants=False
+        )
+    if layout == "_mkldnn":
+        return parts["dense"].to_mkldnn()
+    return torch.sparse_compressed_tensor(
+        *parts.values(), size=described["size"], layout=getattr(torch, layout), check_invariants=False
+    )
+
+
+# --- Call -> text ------------------------------------------------------------------------------------------------------
+
+#: How the values of a printed call are written, simplest first: constants where any value shows the finding, the recorded
+#: values where it depends on them.
+FILLS = ("zeros", "ones", "exact")
+
+#: A storage of more elements than this is never written out.
+_WRITTEN_ELEMENTS = 64
+
+
+def expression(call: Call, device: str, fill: str, *, callee: str | None = None) -> str | None:
+    """The call as one pasteable Python expression, or ``None`` where ``fill`` cannot write it down.
+
+    Tensors are written with size and dtype, and with stride and offset where those are not the contiguous ones; tensors that
+    share a storage still do.
+
+    Args:
+        call: the call.
+        device: the device it is made on; ``cpu`` is left out.
+        fill: one of ``FILLS``.
+        callee: what to call instead of ``torch.ops.<overload>``.
+    """
+    printer = _Printer(call, device, fill)
+    parts = [printer.value(a) for a in call.args]
+    parts += [f"{name}={printer.value(v)}" for name, v in call.kwargs.items()]
+    return None if printer.failed else f"{callee or 'torch.ops.' + call.overload}({', '.join(parts)})"
+
+
+class _Printer:
+    def __init__(self, call: Call, device: str, fill: str) -> None:
+        self.call, self.device, self.fill = call, device, fill
+        self.failed = False
+        self._named: set[str] = set()
+        self._tensor_uses = _count(t for v in (*call.args, *call.kwargs.values()) for t in _tensor_refs(v))
+        self._storage_uses = _count(t["storage"] for t in call.tensors if "storage" in t)
+
+    def value(self, value: Any) -> str:
+        if isinstance(value, list):
+            return "[" + ", ".join(map(self.value, value)) + "]"
+        if not isinstance(value, dict):
+            return repr(value)
+        [(tag, inner)] = value.items()
+        match tag:
+            case "tensor":
+                return self._tensor(inner)
+            case "float":
+                return _number(float(inner))
+            case "complex":
+                return f"complex({_number(float(inner[0]))}, {_number(float(inner[1]))})"
+            case "tuple":
+                return "(" + ", ".join(map(self.value, inner)) + ("," if len(inner) == 1 else "") + ")"
+            case "device":
+                return f"torch.device({self._place(inner)!r})"
+            case "generator":
+                return f"torch.Generator({self._place(inner)!r})"
+            case "storage":
+                described = self.call.storages[inner]
+                return f"torch.UntypedStorage({described['nbytes']}, device={self._place(described['device'])!r})"
+            case _:
+                return f"torch.{inner}"
+
+    def _place(self, name: str) -> str:
+        return self.device if name == "self" else name
+
+    def _tensor(self, at: int) -> str:
+        name = f"t{at}"
+        if name in self._named:
+            return name
+        text = self._write_tensor(self.call.tensors[at])
+        if self._tensor_uses.get(at, 0) > 1:
+            self._named.add(name)
+            return f"({name} := {text})"
+        return text
+
+    def _write_tensor(self, described: dict[str, Any]) -> str:
+        if "parts" in described:
+            return self._write_parts(described)
+        size, stride, offset = described["size"], described["stride"], described["offset"]
+        storage = self.call.storages[described["storage"]]
+        item = getattr(torch, described["dtype"]).itemsize
+        shared = self._storage_uses[described["storage"]] > 1
+        whole = storage["nbytes"] // item if shared else offset + _extent(tuple(size), tuple(stride))
+        contiguous = offset == 0 and stride == _contiguous(size)
+        if contiguous and not shared:
+            text = self._values(size, whole, described)
+        else:
+            flat = self._flat(described["storage"], whole, described) if shared else self._values([whole], whole, described)
+            extra = f", {offset}" if offset else ""
+            text = f"{flat}.as_strided({_tuple(size)}, {_tuple(stride)}{extra})"
+        if described.get("conj"):
+            text = f"{text}.conj()"
+        return f"torch._neg_view({text})" if described.get("neg") else text
+
+    def _flat(self, at: int, whole: int, described: dict[str, Any]) -> str:
+        """A storage that several tensors look into, named at its first use; they must agree on a dtype to be written."""
+        if len({t["dtype"] for t in self.call.tensors if t.get("storage") == at}) > 1:
+            self.failed = True
+        name = f"s{at}"
+        if name in self._named:
+            return name
+        self._named.add(name)
+        return f"({name} := {self._values([whole], whole, described)})"
+
+    def _values(self, size: list[int], whole: int, described: dict[str, Any]) -> str:
+        """A contiguous tensor of ``size`` that covers the first ``whole`` elements of a storage."""
+        dtype = described["dtype"]
+        place = self._place(described["device"])
+        options = f"dtype=torch.{dtype}" + (f", device={place!r}" if place != "cpu" else "")
+        if whole == 0 or self.fill != "exact":
+            return f"torch.{'zeros' if whole == 0 else self.fill}({_tuple(size)}, {options})"
+        storage = self.call.storages[described["storage"]]
+        if whole > _WRITTEN_ELEMENTS or "bytes" not in storage:
+            self.failed = True
+            return ""
+        live = getattr(torch, dtype)
+        flat = torch.empty(0, dtype=live).set_(_build_storage(storage, self.call, torch.device("cpu"), own=True))[:whole]
+        wide = flat.to(torch.complex128 if live.is_complex else torch.float64 if live.is_floating_point else live)
+        text = f"torch.tensor([{', '.join(_literal(v) for v in wide.tolist())}], {options})"
+        return text if len(size) == 1 else f"{text}.view({_tuple(size)})"
+
+    def _write_parts(self, described: dict[str, Any]) -> str:
+        # The parts of a sparse tensor hold indices: only the recorded values make a valid tensor.
+        fill, self.fill = self.fill, "exact" if described["layout"] != "_mkldnn" else self.fill
+        parts = {name: self._tensor(at) for name, at in described["parts"].items()}
+        self.fill = fill
+        layout = described["layout"]
+        if layout == "nested":
+            return f"torch.ops.aten._nested_view_from_buffer({', '.join(parts.values())})"
+        if layout == "_mkldnn":
+            return f"{parts['dense']}.to_mkldnn()"
+        inner = ", ".join(parts.values())
+        if layout == "sparse_coo":
+            coalesced = described["is_coalesced"]
+            return f"torch.sparse_coo_tensor({inner}, {_tuple(described['size'])}, is_coalesced={coalesced})"
+        return f"torch.sparse_compressed_tensor({inner}, {_tuple(described['size'])}, layout=torch.{layout})"
+
+
+def _tensor_refs(value: Any) -> Iterable[int]:
+    if isinstance(value, list):
+        for v in value:
+            yield from _tensor_refs(v)
+    elif isinstance(value, dict):
+        [(tag, inner)] = value.items()
+        if tag == "tensor":
+            yield inner
+        elif tag == "tuple":
+            yield from _tensor_refs(inner)
+
+
+def _count(items: Iterable[int]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for item in items:
+        counts[item] = counts.get(item, 0) + 1
+    return counts
+
+
+def _contiguous(size: list[int]) -> list[int]:
+    stride, step = [], 1
+    for n in reversed(size):
+        stride.append(step)
+        step *= max(n, 1)
+    return stride[::-1]
+
+
+def _tuple(numbers: list[int]) -> str:
+    return repr(tuple(numbers))
+
+
+def _number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else f"float({str(value)!r})"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, complex):
+        return f"complex({_number(value.real)}, {_number(value.imag)})"
+    return _number(value) if isinstance(value, float) else repr(value)

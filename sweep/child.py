@@ -1,0 +1,57 @@
+"""The child process: answers requests by calling named functions, and leaves a trace of what it is doing in shared memory.
+
+Started by ``sandbox`` as ``python -m sweep.child REQUESTS TRACE``; it knows nothing of what it is asked to run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import mmap
+import os
+import signal
+import struct
+import sys
+import traceback
+from multiprocessing.connection import Connection
+
+#: What the trace holds: a counter that grows with every mark, the call's position, and the phase's name in UTF-8.
+TRACE = struct.Struct("<qq48s")
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(requests: int, trace: int) -> None:
+    """Serves requests until the parent hangs up."""
+    if sys.platform == "linux":
+        # A parent that is killed cannot take its child along; the kernel can.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    shared = mmap.mmap(trace, TRACE.size)
+    count = 0
+
+    def mark(call: int, phase: str) -> None:
+        nonlocal count
+        count += 1
+        TRACE.pack_into(shared, 0, count, call, phase.encode()[:48])
+
+    connection = Connection(requests)
+    while True:
+        try:
+            request = json.loads(connection.recv_bytes())
+        except EOFError:
+            return
+        module, _, function = request["function"].partition(":")
+        mark(-1, "start")
+        try:
+            value = getattr(importlib.import_module(module), function)(**request["arguments"], mark=mark)
+            reply = {"value": value}
+        except Exception as error:  # the parent raises it anew, with this traceback
+            reply = {"error": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+        connection.send_bytes(json.dumps(reply).encode())
+        # What an operator printed belongs to no one; without this, a talkative one would fill the disk.
+        os.ftruncate(1, 0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

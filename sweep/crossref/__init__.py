@@ -1,0 +1,84 @@
+"""Crossrefs: ways of computing what a call should return, each held against what it really returns.
+
+A crossref is one file in this folder with a class named ``CrossRef`` that follows the protocol below. Adding one is adding a file:
+``--crossref NAME`` and the expect files take its name from the module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from sweep.compare import Mismatch
+    from sweep.crossref.fakes import Fakes
+
+#: Modules of this package that are not crossrefs.
+_SHARED = {"fakes", "excused"}
+
+
+class CrossRef(Protocol):
+    """What a crossref offers.
+
+    Attributes:
+        expected: what it calls the side that predicts, in expect files: ``fake``.
+        real: what it calls the side that the prediction is held against: ``real``, ``functionalized``.
+    """
+
+    expected: str
+    real: str
+
+    def opened(self, op: torch._ops.OpOverload, fakes: Fakes) -> AbstractContextManager[None]:
+        """Whatever has to be in force while the calls of one overload are checked. Leaving it leaves torch as it was.
+
+        Several crossrefs are open at the same time and share ``fakes``; one must change nothing for another.
+        """
+        ...
+
+    def check(self, op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> list[Mismatch]:
+        """Checks one call.
+
+        Args:
+            op: the overload.
+            make: gives the arguments of the call. Those of an overload that writes to some are made anew each time.
+
+        Raises:
+            RealRaised: the real call itself raised, which says nothing about the prediction.
+        """
+        ...
+
+
+class RealRaised(Exception):
+    """The real call raised; ``__cause__`` is what it raised."""
+
+
+class UnknownCrossRef(Exception):
+    """A crossref was asked for that does not exist; the message lists those that do."""
+
+
+def names() -> list[str]:
+    """The crossrefs there are, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _SHARED)
+
+
+def check_names(wanted: list[str]) -> list[str]:
+    """The wanted crossrefs, sorted and each once; all of them for an empty list. Does not import torch.
+
+    Raises:
+        UnknownCrossRef: one of them does not exist.
+    """
+    known = names()
+    for name in wanted:
+        if name not in known:
+            raise UnknownCrossRef(f"unknown crossref {name!r}; there are: {', '.join(known)}")
+    return sorted(set(wanted)) or known
+
+
+def load(name: str) -> CrossRef:
+    """A new crossref of a name."""
+    return importlib.import_module(f"{__name__}.{name}").CrossRef()

@@ -1,0 +1,54 @@
+"""Crossref ``fake``: what FakeTensor propagation says about a call's outputs, against what the call really returns.
+
+The counterpart upstream is ``torch._subclasses.CrossRefFakeMode``; here every mismatch is collected, and outputs whose size depends
+on data are compared as far as they are known instead of being skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from sweep.compare import Mismatch, Outcome, compare, describe
+from sweep.crossref import RealRaised
+from sweep.crossref.fakes import Fakes
+
+
+class CrossRef:
+    """Fake against real. See :class:`sweep.crossref.CrossRef`."""
+
+    expected = "fake"
+    real = "real"
+
+    def __init__(self) -> None:
+        self._fakes: Fakes | None = None
+
+    @contextmanager
+    def opened(self, op: torch._ops.OpOverload, fakes: Fakes) -> Iterator[None]:
+        self._fakes = fakes
+        try:
+            yield
+        finally:
+            self._fakes = None
+
+    def check(self, op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> list[Mismatch]:
+        assert self._fakes is not None, "check is called inside opened()"
+        args, kwargs = make()
+        fake = self._fakes.run(op, args, kwargs)
+        try:
+            result = op(*args, **kwargs)
+        except Exception as error:
+            raise RealRaised from error
+        if isinstance(fake, Exception):
+            name = type(fake).__name__
+            return [Mismatch("", f"fake raises {name}", None, name, _answer(result))]
+        return compare(op, fake, Outcome(args, kwargs, result))
+
+
+def _answer(result: Any) -> str:
+    if isinstance(result, tuple | list):
+        return "(" + ", ".join(_answer(r) for r in result) + ")"
+    return describe(result)

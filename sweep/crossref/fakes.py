@@ -1,0 +1,130 @@
+"""Fake tensors for the crossrefs: turning real arguments into fake ones, and running an overload on them.
+
+A FakeTensor of a plain strided tensor is built straight from an empty meta tensor, several times faster than
+``FakeTensorMode.from_tensor``; every other tensor goes through ``from_tensor``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
+
+from sweep.calls import Unrecordable, signature
+from sweep.compare import Outcome
+
+
+class Fakes:
+    """Fake modes that serve every call of one overload, under every crossref.
+
+    The first one has no ``ShapeEnv``, which is what nearly every call needs; a call whose output size depends on data is made
+    again in a second one that has. While one call is checked, an outcome is computed once and given to whoever asks again: the
+    overload itself looks the same to the crossrefs, functionalized or not.
+    """
+
+    def __init__(self, op: torch._ops.OpOverload) -> None:
+        self._op = op
+        self._static = _Mode(op)
+        self._symbolic: FakeTensorMode | None = None
+        self._outcomes: dict[Any, Outcome | Exception] = {}
+
+    def next_call(self) -> None:
+        """Forgets the outcomes of the call before."""
+        self._outcomes.clear()
+
+    def run(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | Exception:
+        """The outcome of an overload on fake versions of real or functional arguments, or whatever its fake path raises."""
+        args = [_unwrapped(a) for a in args]
+        kwargs = {name: _unwrapped(v) for name, v in kwargs.items()}
+        try:
+            key = (op, *signature(tuple(args), kwargs))
+        except Unrecordable:
+            return self._outcome(op, args, kwargs)
+        known = self._outcomes.get(key)
+        if known is None:
+            known = self._outcomes[key] = self._outcome(op, args, kwargs)
+        return known
+
+    def _outcome(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | Exception:
+        try:
+            try:
+                return self._run(self._static, op, args, kwargs)
+            except (DynamicOutputShapeException, DataDependentOutputException):
+                return self._run(self._with_shape_env(), op, args, kwargs)
+        except Exception as error:  # which class it raises is a crossref's finding
+            return error
+
+    def _run(self, mode: FakeTensorMode, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome:
+        memo: dict[int, Any] = {}
+        f_args = [_fake(a, mode, memo) for a in args]
+        f_kwargs = {name: _fake(v, mode, memo) for name, v in kwargs.items()}
+        with mode:
+            return Outcome(f_args, f_kwargs, op(*f_args, **f_kwargs))
+
+    def _with_shape_env(self) -> FakeTensorMode:
+        if self._symbolic is None:
+            from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+            self._symbolic = _Mode(self._op, shape_env=ShapeEnv())
+        return self._symbolic
+
+
+class _Mode(FakeTensorMode):
+    """A fake mode that keeps its cache for what an overload is made of and computes the overload itself outright.
+
+    Distinct calls never find each other in the cache; making a key and an entry for each costs as much as the answer.
+    """
+
+    def __init__(self, op: torch._ops.OpOverload, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._uncached = op
+
+    def _cached_dispatch_impl(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func is self._uncached:
+            return self._dispatch_impl(func, types, args, kwargs)
+        return super()._cached_dispatch_impl(func, types, args, kwargs)
+
+
+def _unwrapped(value: Any) -> Any:
+    """A value with every functional tensor in it replaced by the tensor that it wraps."""
+    if isinstance(value, torch.Tensor):
+        return torch._from_functional_tensor(value) if torch._is_functional_tensor(value) else value
+    if isinstance(value, list | tuple):
+        return type(value)(_unwrapped(v) for v in value)
+    return value
+
+
+def _fake(value: Any, mode: FakeTensorMode, memo: dict[int, Any]) -> Any:
+    """A value with every tensor in it replaced by a fake one; the same tensor by the same fake, a shared storage by a shared one."""
+    if isinstance(value, torch.Tensor):
+        known = memo.get(id(value))
+        if known is None:
+            known = memo[id(value)] = _fake_tensor(value, mode, memo)
+        return known
+    if isinstance(value, list | tuple):
+        return type(value)(_fake(v, mode, memo) for v in value)
+    if isinstance(value, torch.UntypedStorage):
+        return _meta_storage(value, memo)
+    return value
+
+
+def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any]) -> FakeTensor:
+    if real.layout is not torch.strided or real.is_nested or real.is_conj() or real.is_neg() or real.is_quantized:
+        return mode.from_tensor(real, static_shapes=True)
+    meta = torch.empty(0, dtype=real.dtype, device="meta")
+    meta.set_(_meta_storage(real.untyped_storage(), memo), real.storage_offset(), real.shape, real.stride())
+    return FakeTensor(mode, meta, real.device)
+
+
+def _meta_storage(storage: torch.UntypedStorage, memo: dict[int, Any]) -> torch.UntypedStorage:
+    key = -storage._cdata  # tensors are remembered by id, storages by the negative of their address
+    known = memo.get(key)
+    if known is None:
+        known = memo[key] = torch.UntypedStorage(storage.nbytes(), device="meta")
+    return known

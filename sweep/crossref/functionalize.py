@@ -1,0 +1,130 @@
+"""Crossref ``functionalize``: at every overload that dispatches to Functionalize, fake output against functionalized output.
+
+A call is made on functional tensors with the Python dispatcher on, through torch's own hook for it
+(``torch._dispatch.python.make_crossref_functionalize``). Where torch's version raises at the first mismatch and makes a new fake mode
+for every operator, this one collects all of them and shares one. A composite operator has become others by the time it is
+functionalized: their mismatches are reported where they happen, inside the call that was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch._C import DispatchKey
+from torch._dispatch.python import enable_python_dispatcher, suspend_functionalization
+from torch.utils._python_dispatch import _disable_current_modes
+
+from sweep.compare import Mismatch, Outcome, compare, describe
+from sweep.crossref import RealRaised
+from sweep.crossref.excused import is_excused
+from sweep.crossref.fakes import Fakes
+from sweep.overloads import qualified_name
+
+
+class CrossRef:
+    """Fake against functionalized. See :class:`sweep.crossref.CrossRef`."""
+
+    expected = "fake"
+    real = "functionalized"
+
+    def __init__(self) -> None:
+        self._fakes: Fakes | None = None
+        self._found: list[Mismatch] = []
+        self._op: torch._ops.OpOverload | None = None
+
+    @contextmanager
+    def opened(self, op: torch._ops.OpOverload, fakes: Fakes) -> Iterator[None]:
+        self._fakes, self._op = fakes, op
+        _forget_functionalize()
+        try:
+            with (
+                mock.patch("torch._dispatch.python.CROSSREF_FUNCTIONALIZE", True),
+                mock.patch("torch._dispatch.python.make_crossref_functionalize", self._handler),
+            ):
+                yield
+        finally:
+            _forget_functionalize()
+            self._fakes = self._op = None
+
+    def check(self, op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> list[Mismatch]:
+        args, kwargs = make()
+        self._found = []
+        memo: dict[int, Any] = {}
+        try:
+            f_args = [_functional(a, memo) for a in args]
+            f_kwargs = {name: _functional(v, memo) for name, v in kwargs.items()}
+            with _functionalization(), enable_python_dispatcher():
+                op(*f_args, **f_kwargs)
+        except Exception as error:  # which class it raises is the finding, provided that the plain call does not
+            self._found.append(self._raised(op, error, make))
+        return self._found
+
+    def _raised(self, op: torch._ops.OpOverload, error: Exception, make: Any) -> Mismatch:
+        args, kwargs = make()
+        try:
+            result = op(*args, **kwargs)
+        except Exception as real:
+            raise RealRaised from real
+        real_answer = describe(result) if isinstance(result, torch.Tensor) else type(result).__name__
+        name = type(error).__name__
+        return Mismatch("", f"functionalized raises {name}", None, name, real_answer)
+
+    def _handler(self, op: torch._ops.OpOverload, final_key: DispatchKey) -> Any:
+        """What the dispatch table of an overload holds for Functionalize while the crossref is open."""
+        name = qualified_name(op._name)
+        if is_excused("functionalize", name):
+            return final_key
+
+        def handler(*args: Any, **kwargs: Any) -> Any:
+            assert self._fakes is not None
+            with ExitStack() as stack:
+                if torch._C._len_torch_dispatch_stack():
+                    stack.enter_context(_disable_current_modes())
+                stack.enter_context(suspend_functionalization())
+                fake = self._fakes.run(op, args, kwargs)
+            result = op._op_dk(final_key, *args, **kwargs)
+            self._note(op, name, fake, Outcome(args, kwargs, result))
+            return result
+
+        return handler
+
+    def _note(self, op: torch._ops.OpOverload, name: str, fake: Outcome | Exception, real: Outcome) -> None:
+        inside = "" if op is self._op else f"inside {name} "
+        if isinstance(fake, Exception):
+            kind = type(fake).__name__
+            answer = describe(real.result) if isinstance(real.result, torch.Tensor) else type(real.result).__name__
+            self._found.append(Mismatch(inside.strip(), f"fake raises {kind}", None, kind, answer))
+            return
+        for found in compare(op, fake, real):
+            output = f"{inside}{found.output}".strip()
+            self._found.append(Mismatch(output, found.kind, found.index, found.expected, found.real))
+
+
+def _forget_functionalize() -> None:
+    """Drops every cached decision about Functionalize, so that the next call asks anew (as the seed does on enter and exit)."""
+    for op in torch._ops.get_cached_ops():
+        op._uncache_dispatch(DispatchKey.Functionalize)
+
+
+@contextmanager
+def _functionalization() -> Iterator[None]:
+    torch._enable_functionalization(reapply_views=True)
+    try:
+        yield
+    finally:
+        torch._disable_functionalization()
+
+
+def _functional(value: Any, memo: dict[int, Any]) -> Any:
+    """A value with every tensor in it wrapped for functionalization; the same tensor by the same wrapper."""
+    if isinstance(value, torch.Tensor):
+        if id(value) not in memo:
+            memo[id(value)] = torch._to_functional_tensor(value)
+        return memo[id(value)]
+    if isinstance(value, list | tuple):
+        return type(value)(_functional(v, memo) for v in value)
+    return value

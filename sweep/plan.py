@@ -1,0 +1,95 @@
+"""What there is to sweep, as the torch in this process sees it. Runs in the child; its answers are plain data."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from sweep.overloads import describe, device_types, inventory, resolve, why_never_called
+
+
+class DeviceError(Exception):
+    """The device cannot be swept; the message is one line that says what to do."""
+
+
+def identify(device: str, mark: Callable[[int, str], None] | None = None) -> dict[str, Any]:
+    """Which torch and which device this is.
+
+    Args:
+        device: such as ``cpu``, ``cuda``, ``cuda:1``.
+        mark: not used.
+
+    Raises:
+        DeviceError: torch does not know the device, or cannot use it here.
+    """
+    try:
+        parsed = torch.device(device)
+    except RuntimeError:
+        known = ", ".join(d for d in device_types() if d != "meta")
+        raise DeviceError(f"unknown device {device!r}: this torch knows {known}") from None
+    if parsed.type == "cpu":
+        capability = torch.backends.cpu.get_cpu_capability()
+    else:
+        capability = _accelerator(parsed)
+    return {
+        "torch": torch.__version__.partition("+")[0],
+        "build": torch.__version__,
+        "git": (torch.version.git_version or "unknown")[:12],
+        "release": ".".join(torch.__version__.split(".")[:2]),
+        "device": device,
+        "device_type": parsed.type,
+        "capability": capability,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "numpy": np.__version__,
+    }
+
+
+def _accelerator(device: torch.device) -> str:
+    """The name of an accelerator, once it is known to work."""
+    here = torch.accelerator.current_accelerator(check_available=True)
+    if here is None or here.type != device.type:
+        usable = "cpu" + (f", {here.type}" if here else "")
+        raise DeviceError(f"device {str(device)!r} cannot be used here: this machine and torch {torch.__version__} offer {usable}")
+    try:
+        torch.zeros(1, device=device)
+    except RuntimeError as error:
+        raise DeviceError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    module = torch.get_device_module(device)
+    return module.get_device_name(device) if hasattr(module, "get_device_name") else device.type
+
+
+def names(mark: Callable[[int, str], None] | None = None) -> list[str]:
+    """Every overload, sorted."""
+    return inventory()
+
+
+def reasons(device_type: str, called: list[str], mark: Callable[[int, str], None] | None = None) -> dict[str, str]:
+    """Overload -> why it is not called, empty for those that have recorded calls.
+
+    Args:
+        device_type: such as ``cpu``.
+        called: the overloads that have recorded calls; those that this torch does not know are left out.
+        mark: not used.
+    """
+    have = set(called)
+    return {n: "" if n in have else why_never_called(resolve(n), device_type) for n in inventory()}
+
+
+def listing(device: str | None, mark: Callable[[int, str], None] | None = None) -> list[dict[str, Any]]:
+    """The whole inventory with its kernels on one device type, or on all that this torch has.
+
+    Raises:
+        DeviceError: torch does not know the device.
+    """
+    if device is None:
+        devices: tuple[str, ...] = device_types()
+    else:
+        try:
+            devices = (torch.device(device).type,)
+        except RuntimeError:
+            raise DeviceError(f"unknown device {device!r}: this torch knows {', '.join(device_types())}") from None
+    return [describe(n, devices).as_json() for n in inventory()]

@@ -1,0 +1,220 @@
+"""Makes the corpus: hands tasks to recording processes, merges what they wrote, and puts it in place whole.
+
+The result does not depend on how many processes there were: of the same call from several tasks the first task's is kept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from opinfo_adapters import INCIDENTAL
+from sweep import corpus
+from sweep.sandbox import ChildError, Died, Sandbox, each_done
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SOURCES = (_ROOT / "opinfo_adapters", *(_ROOT / "sweep" / n for n in ("calls.py", "corpus.py", "recording.py", "overloads.py")))
+
+#: What a task may cost before it is given up, in seconds without a sign of life.
+_TASK_TIMEOUT = 300.0
+
+
+def fingerprint(identity: dict[str, Any]) -> dict[str, Any]:
+    """Everything that can change a corpus: torch, device, Python and numpy, and the sources that record."""
+    kept = {k: identity[k] for k in ("torch", "git", "device", "capability", "python", "numpy")}
+    return {**kept, "sources": corpus.sources_digest(_SOURCES)}
+
+
+def is_fresh(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether a corpus was made from just this torch, device and sources.
+
+    Raises:
+        sweep.corpus.CorpusError: there is one, and it is damaged.
+    """
+    if not (folder / corpus.MANIFEST).exists():
+        return False
+    return corpus.read_manifest(folder)["fingerprint"] == fingerprint(identity)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the one right to make a corpus in a folder; who comes second waits."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def record(
+    folder: Path,
+    identity: dict[str, Any],
+    *,
+    workers: int,
+    scratch: Path,
+    only: list[str] | None = None,
+    out: TextIO = sys.stderr,
+) -> dict[str, Any]:
+    """Runs every task of every adapter and replaces the corpus in ``folder``.
+
+    Args:
+        folder: where the corpus goes.
+        identity: what ``sweep.plan.identify`` says about torch and the device.
+        workers: number of recording processes.
+        scratch: where processes get their working folders.
+        only: globs of the tasks to run, for a partial corpus.
+        out: where progress is shown.
+
+    Returns:
+        The manifest.
+    """
+    started = time.monotonic()
+    making = folder.with_name(f"{folder.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    shards = making / "shards"
+    shards.mkdir(parents=True)
+    log = _run_tasks(shards, identity["device"], workers, scratch, only, out)
+    manifest = {
+        "format": corpus.FORMAT,
+        "fingerprint": fingerprint(identity),
+        "overloads": _merge(shards, making),
+        "log": log,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    shutil.rmtree(shards)
+    (making / corpus.MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+    _log_file(folder).write_text(_log_text(manifest))
+    old = folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(making, folder)
+    shutil.rmtree(old, ignore_errors=True)
+    calls = sum(o["calls"] for o in manifest["overloads"].values())
+    print(
+        f"recorded {calls} distinct calls of {len(manifest['overloads'])} overloads in {manifest['seconds']:.0f} s; "
+        f"what could not be recorded: {_log_file(folder)}",
+        file=out,
+    )
+    return manifest
+
+
+def _log_file(folder: Path) -> Path:
+    return folder.with_name("recording.log")
+
+
+def _run_tasks(
+    shards: Path, device: str, workers: int, scratch: Path, only: list[str] | None, out: TextIO
+) -> dict[str, Any]:
+    """Runs all tasks in several processes; a task that kills its process costs only itself."""
+    totals: Counter[str] = Counter()
+    unrecordable: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    with ExitStack() as stack:
+        sandboxes = [stack.enter_context(Sandbox(scratch)) for _ in range(workers)]
+        tasks = sandboxes[0].request("opinfo_adapters.session:list_tasks", device=device, only=only)
+        progress = _Progress("recording", len(tasks), out)
+        waiting = deque(enumerate(tasks))
+        running: dict[int, tuple[Sandbox, str]] = {}
+
+        def give(sandbox: Sandbox) -> None:
+            if waiting:
+                at, task = waiting.popleft()
+                file = str(shards / f"{at:06}.npz")
+                sandbox.send("opinfo_adapters.session:run_task", task=task, device=device, file=file)
+                running[id(sandbox)] = (sandbox, task)
+
+        for sandbox in sandboxes:
+            give(sandbox)
+        while running:
+            for sandbox in each_done([s for s, _ in running.values()]):
+                _, task = running.pop(id(sandbox))
+                try:
+                    done = sandbox.receive(timeout=_TASK_TIMEOUT)
+                except (Died, ChildError) as error:
+                    failures[f"{task}: {str(error).splitlines()[0]}"] += 1
+                else:
+                    totals.update(dispatched=done["dispatched"], calls=done["calls"])
+                    unrecordable.update(done["unrecordable"])
+                    failures.update(done["failures"])
+                progress.advance(f"{totals['calls']} calls")
+                give(sandbox)
+        progress.close()
+    return {
+        "tasks": len(tasks),
+        "dispatched": totals["dispatched"],
+        "unrecordable": dict(sorted(unrecordable.items())),
+        "failures": dict(sorted(failures.items())),
+    }
+
+
+def _merge(shards: Path, folder: Path) -> dict[str, dict[str, int]]:
+    """One file per overload out of one file per task, each call once, in the order of the tasks.
+
+    Every process kept the first so many incidental calls that it saw of an overload and dtype; the first so many of all are among
+    them, whoever ran which task.
+    """
+    seen: set[str] = set()
+    incidental: Counter[tuple[str, str]] = Counter()
+    calls: dict[str, list[dict[str, Any]]] = {}
+    chunks: dict[str, list[bytes | memoryview]] = {}
+    for shard in sorted(shards.glob("*.npz")):
+        for call, chunk in corpus.read_file(shard):
+            name = call["overload"]
+            if call["id"] in seen:
+                continue
+            dtype = call.pop("incidental")
+            if dtype is not None:
+                key = name, dtype
+                if incidental[key] >= INCIDENTAL:
+                    continue
+                incidental[key] += 1
+            seen.add(call["id"])
+            calls.setdefault(name, []).append(call)
+            chunks.setdefault(name, []).append(chunk)
+    written = {}
+    for name in sorted(calls):
+        size = corpus.write_file(folder / f"{name}.npz", calls[name], chunks[name])
+        written[name] = {"calls": len(calls[name]), "bytes": size}
+    return written
+
+
+def _log_text(manifest: dict[str, Any]) -> str:
+    log = manifest["log"]
+    lines = [f"{log['tasks']} tasks, {log['dispatched']} dispatched calls, {manifest['seconds']} s", ""]
+    lines += ["calls without a plain-data form:", *(f"{n:7} {why}" for why, n in log["unrecordable"].items()), ""]
+    lines += ["samples that could not be generated or run:", *(f"{n:7} {what}" for what, n in log["failures"].items())]
+    return "\n".join(lines) + "\n"
+
+
+class _Progress:
+    """A line that is redrawn on a terminal, and one line per tenth elsewhere."""
+
+    def __init__(self, title: str, total: int, out: TextIO) -> None:
+        self.title, self.total, self.out = title, total, out
+        self.done = 0
+        self._drawn = 0.0
+
+    def advance(self, note: str) -> None:
+        self.done += 1
+        now = time.monotonic()
+        share = self.done / max(self.total, 1)
+        if self.out.isatty():
+            if now - self._drawn > 0.1 or self.done == self.total:
+                self._drawn = now
+                bar = "█" * int(30 * share)
+                print(f"\r{self.title} {bar:░<30} {share:4.0%}  {note}", end="", file=self.out, flush=True)
+        elif int(10 * share) != int(10 * (self.done - 1) / max(self.total, 1)):
+            print(f"{self.title} {share:.0%}  {note}", file=self.out, flush=True)
+
+    def close(self) -> None:
+        if self.out.isatty():
+            print(file=self.out)

@@ -1,0 +1,210 @@
+"""What a run says at its end: the table, the unexpected overloads, ``run.jsonl``, and, if asked to accept, new expect files.
+
+A pytest plugin that only the controlling process registers; results reach it on the items' reports, from any worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tabulate import tabulate
+
+from sweep import expect
+from sweep.findings import AGREES, KNOWN_BAD, NOT_CALLED, Result
+from sweep.session import ROOT, Plan
+
+_COLUMNS = ("namespace", "overloads", "called", "agree", "known-bad", "not called", "new", "gone")
+
+#: How many of the slowest overloads are named.
+_SLOWEST = 10
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found about an overload beside what was expected, both as an expect file has it."""
+
+    result: Result
+    expected: str
+    found: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"result": self.result.as_json(), "expected": self.expected, "found": self.found}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Verdict:
+        return cls(Result.from_json(plain["result"]), plain["expected"], plain["found"])
+
+    @property
+    def change(self) -> str:
+        """``new``: it now disagrees, or is not called, as no file says; ``gone``: what a file says no longer holds; or empty."""
+        if self.expected == self.found:
+            return ""
+        return "gone" if self.found in (expect.AGREE_TEXT, expect.ABSENT_TEXT) and self.expected != expect.UNKNOWN_TEXT else "new"
+
+
+def accept_command(plan: Plan, overload: str | None = None) -> str:
+    """The shell command that accepts what was found, about one overload or about all that were selected."""
+    device = "" if plan.identity["device"] == "cpu" else f" DEVICE={plan.identity['device']}"
+    return f"make accept{device}" + (f" OPS={overload}" if overload else "")
+
+
+class Report:
+    """Collects verdicts and, at the end, writes and prints what they add up to."""
+
+    def __init__(self, plan: Plan, *, accept: bool) -> None:
+        self.plan = plan
+        self.accept = accept
+        self.verdicts: dict[str, Verdict] = {}
+        self.broken: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    # --- hooks ---
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        plain = getattr(report, "sweep", None)
+        if plain is not None:
+            verdict = Verdict.from_json(plain)
+            self.verdicts[verdict.result.overload] = verdict
+        elif report.failed:
+            name = report.nodeid.partition("[")[2].removesuffix("]") or report.nodeid
+            text = str(report.longrepr).strip().splitlines()
+            self.broken[name] = text[-1] if text else "no reason given"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if not self.verdicts:
+            return
+        self._write_run()
+        whole = self._is_whole()
+        if self.accept:
+            if self.broken or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                self.notes.append("nothing was accepted, since the run did not finish: expect files are as they were")
+                session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+            else:
+                self._accept(session, whole)
+        elif not self.plan.expected:
+            self.notes.append(self._no_expect_files())
+            if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if not self.verdicts:
+            return
+        write = terminalreporter.write_line
+        terminalreporter.section("operator sweep")
+        write(self._table())
+        write("")
+        for line in self._slowest():
+            write(line)
+        unexpected = [v for v in self._sorted() if v.change] if self.plan.expected and not self.accept else []
+        for verdict in unexpected:
+            write(f"{verdict.change:4} {verdict.result.overload}: {_short(verdict.expected)} -> {_short(verdict.found)}")
+        for name, why in sorted(self.broken.items()):
+            write(f"not run {name}: {why}")
+        if unexpected:
+            subset = accept_command(self.plan) + (" OPS='...'" if not self._is_whole() else "")
+            write(f"{len(unexpected)} unexpected; to accept them: {subset}")
+        for line in (*self.notes, *self._remarks()):
+            write(line)
+
+    # --- what it writes ---
+
+    def _sorted(self) -> list[Verdict]:
+        return [self.verdicts[name] for name in sorted(self.verdicts)]
+
+    def _is_whole(self) -> bool:
+        """Whether every overload that there is was run."""
+        return set(self.plan.reasons) <= set(self.verdicts) and not self.broken
+
+    def _write_run(self) -> None:
+        known = [v.result for v in self._sorted() if v.found != expect.ABSENT_TEXT]
+        lines = [json.dumps(r.as_json()) for r in known]
+        expect.replace(self.plan.run_folder() / "run.jsonl", "".join(f"{line}\n" for line in lines))
+
+    def _accept(self, session: pytest.Session, whole: bool) -> None:
+        folder = Path(self.plan.results)
+        files = expect.load(folder)
+        crossrefs = None if self.plan.all_crossrefs else self.plan.crossrefs
+        if not files and not (whole and crossrefs is None):
+            self.notes.append(f"nothing was accepted: {folder} has no expect files yet; make them all first, with `make accept`")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return
+        if whole and crossrefs is None:
+            files = {}
+        for name, verdict in sorted(self.verdicts.items()):
+            namespace = name.partition(".")[0]
+            if namespace not in files:
+                files[namespace] = expect.ExpectFile(head=expect.head(namespace, self.plan.identity))
+            files[namespace].put(name, verdict.found, crossrefs)
+        files = {n: f for n, f in files.items() if f.overloads()}
+        changed = expect.write(folder, files, whole=whole and crossrefs is None)
+        for path in changed:
+            self.notes.append(f"accepted: {_relative(path)}")
+        if not changed:
+            self.notes.append("accepted: nothing changed")
+
+    # --- what it says ---
+
+    def _no_expect_files(self) -> str:
+        identity = self.plan.identity
+        near = expect.nearest(Path(self.plan.results).parent.parent, identity)
+        nearest = f"; the nearest there are: {_relative(near)}" if near else ""
+        return (
+            f"no expect files for torch {identity['release']} on {identity['device_type']} in {_relative(Path(self.plan.results))}{nearest}. "
+            f"To make them: {accept_command(self.plan)}"
+        )
+
+    def _table(self) -> str:
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for verdict in self.verdicts.values():
+            row = counts[verdict.result.overload.partition(".")[0]]
+            if verdict.found != expect.ABSENT_TEXT:
+                row["overloads"] += 1
+                row[verdict.result.status] += 1
+            if self.plan.expected:
+                row[verdict.change] += 1
+        rows = [self._row(n, c) for n, c in sorted(counts.items(), key=lambda item: (-item[1]["overloads"], item[0]))]
+        if len(rows) > 1:
+            rows.append(self._row("all", sum(counts.values(), Counter())))
+        return tabulate(rows, headers=_COLUMNS)
+
+    @staticmethod
+    def _row(name: str, count: Counter[str]) -> tuple[str | int, ...]:
+        called = count[AGREES] + count[KNOWN_BAD]
+        return name, count["overloads"], called, count[AGREES], count[KNOWN_BAD], count[NOT_CALLED], count["new"], count["gone"]
+
+    def _slowest(self) -> list[str]:
+        slow = sorted((v.result for v in self.verdicts.values()), key=lambda r: -r.seconds)[:_SLOWEST]
+        named = [f"{r.overload} {r.seconds:.1f} s" for r in slow if r.seconds >= 0.1]
+        return ["slowest: " + ", ".join(named)] if named else []
+
+    def _remarks(self) -> list[str]:
+        remarks = []
+        if self.plan.unknown:
+            remarks.append(f"the corpus has calls of {self.plan.unknown} overloads that this torch does not know; they were left out")
+        try:
+            differing = expect.differing_head(expect.load(Path(self.plan.results)), self.plan.identity)
+        except expect.ExpectError as error:
+            return [*remarks, str(error)]
+        if differing is not None:
+            here = expect.head("", self.plan.identity)[1]
+            remarks.append(f"the expect files were written on another machine ({differing}; here: {here}): differences may come from that")
+        return remarks
+
+
+def _short(text: str) -> str:
+    """A section in one line: what each of its findings is about."""
+    lines = [line for line in text.splitlines() if not line.startswith(" ")]
+    return "; ".join(line.rsplit(": ", 1)[0] if ": " in line and "call" in line.rsplit(": ", 1)[-1] else line for line in lines)
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(ROOT))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,207 @@
+"""Makes the calls of one overload under crossrefs, in this process, and gathers their mismatches into findings.
+
+Knows nothing of processes (see ``sandbox``) or of what is expected (see ``expect``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweep import corpus, crossref
+from sweep.calls import FILLS, Call, build, expression
+from sweep.compare import Mismatch
+from sweep.crossref.excused import is_excused
+from sweep.crossref.fakes import Fakes
+from sweep.findings import Finding, Result, ordered
+from sweep.overloads import resolve
+
+#: How many of the calls that show a finding are tried, smallest first, for one that can be pasted.
+_EXAMPLES_TRIED = 4
+
+#: Stands for the crossref of a finding that says nothing about any one of them: the real call itself raises.
+EVERY = "every"
+
+_Key = tuple[str, str, str, int | None]
+_Make = Callable[[], tuple[list[Any], dict[str, Any]]]
+
+
+def run_overload(
+    name: str,
+    folder: str,
+    device: str,
+    crossrefs: list[str],
+    skip: Collection[int] = (),
+    examples: bool = True,
+    mark: Callable[[int, str], None] = lambda call, phase: None,
+) -> dict[str, Any]:
+    """Checks every recorded call of one overload.
+
+    Args:
+        name: qualified name of the overload.
+        folder: the corpus.
+        device: where to make the calls.
+        crossrefs: names of the crossrefs.
+        skip: positions of calls not to make.
+        examples: try the printed calls until one shows its finding; otherwise the simplest text is taken untried.
+        mark: is told the position of each call, and which crossref, just before it is made.
+
+    Returns:
+        A :class:`~sweep.findings.Result` as JSON, plus ``made``: how many calls the corpus has.
+
+    Raises:
+        sweep.corpus.CorpusError: the overload's file cannot be read.
+    """
+    calls = corpus.load(Path(folder), name)
+    result = check_calls(resolve(name), calls, device, crossrefs, skip=skip, examples=examples, mark=mark)
+    return {**result.as_json(), "recorded": len(calls)}
+
+
+def count(name: str, folder: str, mark: Callable[[int, str], None] = lambda call, phase: None) -> int:
+    """How many calls of an overload are recorded."""
+    return len(corpus.load(Path(folder), name))
+
+
+def show(
+    name: str, folder: str, call: int, device: str, mark: Callable[[int, str], None] = lambda call, phase: None
+) -> dict[str, Any]:
+    """One recorded call for people: ``text`` (pasteable where its values are few), ``dtypes`` and ``source``.
+
+    Raises:
+        IndexError: there is no such call.
+    """
+    calls = corpus.load(Path(folder), name)
+    if not 0 <= call < len(calls):
+        raise IndexError(f"{name} has {len(calls)} recorded calls, 0 to {len(calls) - 1}: there is no call {call}")
+    texts = (expression(calls[call], device, fill) for fill in reversed(FILLS))
+    text = next(filter(None, texts), f"torch.ops.{name}(...)")
+    return {"text": text, "dtypes": calls[call].dtypes()[:1], "source": calls[call].source}
+
+
+def check_calls(
+    op: torch._ops.OpOverload,
+    calls: list[Call],
+    device: str,
+    crossrefs: list[str],
+    *,
+    skip: Collection[int] = (),
+    examples: bool = True,
+    mark: Callable[[int, str], None] = lambda call, phase: None,
+) -> Result:
+    """Checks calls of one overload. See :func:`run_overload`."""
+    started = time.perf_counter()
+    name = calls[0].overload if calls else ""
+    skipped = frozenset(skip)
+    shown: dict[_Key, dict[int, Mismatch]] = {}
+    fakes = Fakes(op)
+    with ExitStack() as stack:
+        checkers = {n: crossref.load(n) for n in crossrefs if not is_excused(n, name)}
+        for checker in checkers.values():
+            stack.enter_context(checker.opened(op, fakes))
+        for at, call in enumerate(calls):
+            if at in skipped:
+                continue
+            fakes.next_call()
+            make = _maker(op, call, device)
+            for crossref_name, checker in checkers.items():
+                mark(at, crossref_name)
+                if _is_random(op):
+                    torch.manual_seed(call.seed())
+                for key, found in _check(crossref_name, checker, op, make):
+                    shown.setdefault(key, {}).setdefault(at, found)
+        mark(len(calls), "example")
+        findings = [_finding(key, where, calls, checkers, op, device, fakes, tried=examples) for key, where in shown.items()]
+    made = len(calls) - len(skipped)
+    return Result(name, calls=made, seconds=time.perf_counter() - started, findings=ordered(findings))
+
+
+def _maker(op: torch._ops.OpOverload, call: Call, device: str) -> _Make:
+    """Gives a call's arguments: new ones each time if the overload writes to some, the same ones otherwise."""
+    if op._schema.is_mutable:
+        return lambda: build(call, device)
+    built = build(call, device, own=False)
+    return lambda: built
+
+
+def _check(name: str, checker: crossref.CrossRef, op: torch._ops.OpOverload, make: _Make) -> Iterator[tuple[_Key, Mismatch]]:
+    """The mismatches of one call under one crossref, each with what it is counted under."""
+    try:
+        for found in checker.check(op, make):
+            yield (name, found.output, found.kind, found.index), found
+    except crossref.RealRaised as error:
+        raised = type(error.__cause__).__name__
+        kind = f"real raises {raised}"
+        yield (EVERY, "", kind, None), Mismatch("", kind, None, "", raised)
+
+
+def _is_random(op: torch._ops.OpOverload) -> bool:
+    return torch.Tag.nondeterministic_seeded in op.tags
+
+
+def _finding(
+    key: _Key,
+    where: dict[int, Mismatch],
+    calls: list[Call],
+    checkers: dict[str, crossref.CrossRef],
+    op: torch._ops.OpOverload,
+    device: str,
+    fakes: Fakes,
+    *,
+    tried: bool,
+) -> Finding:
+    """One finding over all the calls that show it, with the smallest of them as its example."""
+    positions = sorted(where, key=lambda at: (calls[at].cost(), len(calls[at].key()), at))
+    checker = checkers.get(key[0])
+    example, at = "", positions[0]
+    if tried and checker is not None:
+        fakes.next_call()
+        example, at = _example(key, positions, calls, checker, op, device)
+    if not example:
+        text = next(filter(None, (expression(calls[at], device, fill) for fill in reversed(FILLS))), f"torch.ops.{op}")
+        example = f"{text}  # with the recorded values: python -m sweep show {calls[at].overload} {at}"
+    return Finding(
+        crossref=key[0],
+        output=key[1],
+        kind=key[2],
+        index=key[3],
+        fake=where[at].expected,
+        real=where[at].real,
+        sides=(checker.expected, checker.real) if checker else ("fake", "real"),
+        dtypes=_dtypes(calls[at] for at in positions),
+        calls=len(positions),
+        example=example,
+    )
+
+
+def _dtypes(calls: Any) -> tuple[str, ...]:
+    return tuple(sorted({call.dtypes()[0] for call in calls if call.dtypes()}))
+
+
+def _example(
+    key: _Key, positions: list[int], calls: list[Call], checker: crossref.CrossRef, op: torch._ops.OpOverload, device: str
+) -> tuple[str, int]:
+    """The simplest text of the smallest call that shows a finding when it is evaluated, and that call's position."""
+    for at in positions[:_EXAMPLES_TRIED]:
+        for fill in FILLS:
+            text = expression(calls[at], device, fill)
+            if text is not None and _shows(key, text, checker, op):
+                return text, at
+    return "", positions[0]
+
+
+def _shows(key: _Key, text: str, checker: crossref.CrossRef, op: torch._ops.OpOverload) -> bool:
+    """Whether a printed call, evaluated as it stands, shows a finding."""
+    arguments = text[text.index("(") :]
+
+    def make() -> tuple[list[Any], dict[str, Any]]:
+        return eval(f"capture{arguments}", {"torch": torch, "capture": lambda *args, **kwargs: (list(args), kwargs)})
+
+    try:
+        return any((f.output, f.kind, f.index) == key[1:] for f in checker.check(op, make))
+    except Exception:  # for these values it cannot even be evaluated, or the real call refuses them: not an example
+        return False

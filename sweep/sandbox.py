@@ -1,0 +1,236 @@
+"""The sandbox: a long-lived child process that calls are made in, its limits, and the names of the ways in which it can end.
+
+The parent never imports torch and never touches a device. A child that dies is replaced at the next request.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from sweep.child import TRACE
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+#: One thread and one hash seed: what a call returns must not depend on the machine's load or the process's luck.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONWARNINGS": "ignore",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "KINETO_LOG_LEVEL": "99",
+}
+
+#: How often a waiting parent looks at the trace, in seconds.
+_GLANCE = 0.5
+
+
+class Died(Exception):
+    """The child ended in the middle of a request.
+
+    Attributes:
+        ending: how, by the one name it has everywhere: ``crash SIGSEGV``, ``exit 3``, ``timeout``.
+        call: position of the call it was making; negative if it was not at one.
+        phase: what it was doing.
+    """
+
+    def __init__(self, ending: str, call: int, phase: str) -> None:
+        super().__init__(f"{ending} at call {call} ({phase})")
+        self.ending, self.call, self.phase = ending, call, phase
+
+
+class ChildError(Exception):
+    """A function in the child raised.
+
+    Attributes:
+        name: the exception's class name.
+        message: its text.
+        traceback: where it happened, as text.
+    """
+
+    def __init__(self, name: str, message: str, traceback: str) -> None:
+        super().__init__(f"{name}: {message}\n{traceback}")
+        self.name, self.message, self.traceback = name, message, traceback
+
+
+class Sandbox:
+    """One child process at a time, started when it is first needed.
+
+    Attributes:
+        scratch: where its empty working folder is made.
+        starts: how many children there have been.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.starts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._trace: mmap.mmap | None = None
+        self._folder: Path | None = None
+
+    def request(self, function: str, *, timeout: float | None = None, **arguments: Any) -> Any:
+        """Calls a function in the child and returns what it returned.
+
+        Args:
+            function: ``module:function``; it is also passed ``mark``, to leave a trace with.
+            timeout: seconds without a new trace after which the child is killed; ``None`` waits for ever.
+            arguments: its arguments, as plain data.
+
+        Raises:
+            Died: the child ended before it answered.
+            ChildError: the function raised.
+        """
+        self.send(function, **arguments)
+        return self.receive(timeout=timeout)
+
+    def send(self, function: str, **arguments: Any) -> None:
+        """Sends a request without waiting for the answer."""
+        if self._process is None:
+            self._start()
+        assert self._connection is not None
+        try:
+            self._connection.send_bytes(json.dumps({"function": function, "arguments": arguments}).encode())
+        except OSError:
+            pass  # it is gone already: receive says how
+
+    @property
+    def connection(self) -> Connection:
+        """What becomes readable when there is an answer, or when the child has ended."""
+        assert self._connection is not None
+        return self._connection
+
+    def receive(self, timeout: float | None = None) -> Any:
+        """Waits for the answer to what was sent. Raises as :meth:`request`."""
+        assert self._connection is not None
+        seen, since = -1, time.monotonic()
+        while not self._connection.poll(_GLANCE):
+            count = self._read_trace()[0]
+            if count != seen:
+                seen, since = count, time.monotonic()
+            elif timeout is not None and time.monotonic() - since > timeout:
+                self._raise_died("timeout")
+        try:
+            reply = json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            self._raise_died(None)
+        if "error" in reply:
+            raise ChildError(reply["error"], reply["message"], reply["traceback"])
+        return reply["value"]
+
+    def close(self) -> None:
+        """Ends the child and removes its folder."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._connection is not None:
+            self._connection.close()
+        if self._trace is not None:
+            self._trace.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._process = self._connection = self._trace = self._folder = None
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        _sweep_up(self.scratch)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.scratch))
+        ours, theirs = _socket_pair()
+        trace = os.open(self._folder, os.O_TMPFILE | os.O_RDWR) if hasattr(os, "O_TMPFILE") else _unlinked(self._folder)
+        os.ftruncate(trace, TRACE.size)
+        self._trace = mmap.mmap(trace, TRACE.size)
+        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+        output = _unlinked(self._folder)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sweep.child", str(theirs), str(trace)],
+            pass_fds=(theirs, trace),
+            cwd=self._folder,
+            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for the parent, which ends its child in good order
+        )
+        for descriptor in (theirs, trace, output):
+            os.close(descriptor)
+        self._connection = Connection(ours)
+        self.starts += 1
+
+    def _read_trace(self) -> tuple[int, int, str]:
+        assert self._trace is not None
+        count, call, phase = TRACE.unpack_from(self._trace, 0)
+        return count, call, phase.rstrip(b"\0").decode()
+
+    def _raise_died(self, ending: str | None) -> None:
+        assert self._process is not None
+        _, call, phase = self._read_trace()
+        if ending is None:
+            try:
+                code = self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:  # it closed its pipe and lives on
+                ending = "hangs up"
+            else:
+                ending = f"crash {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
+        self.close()
+        raise Died(ending, call, phase)
+
+
+def _socket_pair() -> tuple[int, int]:
+    import socket
+
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+def _unlinked(folder: Path) -> int:
+    """A file without a name: it goes when the last process that has it open goes."""
+    descriptor, name = tempfile.mkstemp(dir=folder)
+    os.unlink(name)
+    return descriptor
+
+
+def _sweep_up(scratch: Path) -> None:
+    """Removes the folders of processes that were killed before they could."""
+    for folder in scratch.iterdir():
+        owner = folder.name.partition("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def each_done(sandboxes: list[Sandbox]) -> list[Sandbox]:
+    """Waits until at least one of several sandboxes has an answer (or has ended), and returns those that have."""
+    from multiprocessing.connection import wait
+
+    ready = set(map(id, wait([s.connection for s in sandboxes])))
+    return [s for s in sandboxes if id(s.connection) in ready]
+
+

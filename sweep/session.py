@@ -1,0 +1,176 @@
+"""Everything that has to be true before the first item runs: a usable device, a fresh corpus, readable expect files, a selection.
+
+Used by pytest (``conftest``) and by the commands (``__main__``) alike; never imports torch, which only the child does.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from sweep import corpus, crossref, expect, recording
+from sweep.sandbox import ChildError, Sandbox
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / ".sweep"
+SCRATCH = WORK / "scratch"
+
+
+class UsageError(Exception):
+    """The user asked for something that cannot be done; the message is one line that says what to do instead."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for.
+
+    Attributes:
+        device: such as ``cpu``, ``cuda``, ``cuda:1``.
+        ops: globs of overloads; empty is all.
+        crossrefs: names; empty is all.
+        corpus: a folder of recorded calls to use as it is, or ``None`` for this torch's own.
+        results: where expect files lie.
+        timeout: seconds that one call may take.
+        workers: how many processes record, where a corpus has to be made.
+    """
+
+    device: str = "cpu"
+    ops: tuple[str, ...] = ()
+    crossrefs: tuple[str, ...] = ()
+    corpus: str | None = None
+    results: str = str(ROOT / "results")
+    timeout: float = 120.0
+    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run does, as plain data that can travel to any worker.
+
+    Attributes:
+        identity: torch and device, as ``sweep.plan.identify`` gives them.
+        corpus: the folder of recorded calls.
+        crossrefs: names, sorted.
+        all_crossrefs: whether these are all there are.
+        results: the folder of this torch's and device's expect files.
+        reasons: overload -> why it is not called; empty for one that is. Holds every overload of this torch.
+        selected: the overloads to run, sorted; those that only an expect file knows are among them.
+        unknown: how many overloads the corpus has calls of that this torch does not know.
+        expected: whether there are expect files to compare with.
+        timeout: seconds that one call may take.
+    """
+
+    identity: dict[str, Any]
+    corpus: str
+    crossrefs: list[str]
+    all_crossrefs: bool
+    results: str
+    reasons: dict[str, str]
+    selected: list[str]
+    unknown: int
+    expected: bool
+    timeout: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def run_folder(self) -> Path:
+        """Where a run leaves what it made: ``.sweep/2.13/cpu``."""
+        return WORK / self.identity["release"] / self.identity["device_type"]
+
+
+def identify(device: str) -> dict[str, Any]:
+    """Which torch and device this is.
+
+    Raises:
+        UsageError: the device cannot be used.
+    """
+    with Sandbox(SCRATCH) as sandbox:
+        return _identify(sandbox, device)
+
+
+def _identify(sandbox: Sandbox, device: str) -> dict[str, Any]:
+    try:
+        return sandbox.request("sweep.plan:identify", device=device)
+    except ChildError as error:
+        if error.name in ("DeviceError", "ModuleNotFoundError"):
+            raise UsageError(error.message) from None
+        raise
+
+
+def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
+    """Checks everything, records a corpus if there is no fresh one, and says what to run.
+
+    Raises:
+        UsageError: something that the user asked for cannot be done; nothing was written.
+    """
+    try:
+        crossrefs = crossref.check_names(list(options.crossrefs))
+        with Sandbox(SCRATCH) as sandbox:
+            identity = _identify(sandbox, options.device)
+            results = expect.folder_of(Path(options.results), identity)
+            files = expect.load(results)
+            known = {o for file in files.values() for o in file.overloads()}
+            inventory = sandbox.request("sweep.plan:names")
+            selected = select(sorted({*inventory, *known}), options.ops)
+            folder, manifest = _corpus(options, identity, out)
+            called = list(manifest["overloads"])
+            reasons = sandbox.request("sweep.plan:reasons", device_type=identity["device_type"], called=called)
+    except (crossref.UnknownCrossRef, expect.ExpectError, corpus.CorpusError) as error:
+        raise UsageError(str(error)) from None
+    return Plan(
+        identity=identity,
+        corpus=str(folder),
+        crossrefs=crossrefs,
+        all_crossrefs=crossrefs == crossref.names(),
+        results=str(results),
+        reasons=reasons,
+        selected=selected,
+        unknown=len(set(called) - set(reasons)),
+        expected=bool(files),
+        timeout=options.timeout,
+    )
+
+
+def select(names: Sequence[str], globs: Sequence[str]) -> list[str]:
+    """The names that match at least one glob; all of them where there is no glob.
+
+    Raises:
+        UsageError: a glob matches none.
+
+    >>> select(["aten.abs.default", "aten.abs.out", "prims.abs.default"], ["aten.*"])
+    ['aten.abs.default', 'aten.abs.out']
+    """
+    for glob in globs:
+        if not fnmatch.filter(names, glob):
+            raise UsageError(f"no overload matches {glob!r}; `python -m sweep list` prints their names, as in aten.add.Tensor")
+    return [n for n in names if not globs or any(fnmatch.fnmatchcase(n, g) for g in globs)]
+
+
+def _corpus(options: Options, identity: dict[str, Any], out: TextIO) -> tuple[Path, dict[str, Any]]:
+    """The corpus to use, made now if there is no fresh one."""
+    if options.corpus is not None:
+        folder = Path(options.corpus).resolve()
+        return folder, corpus.read_manifest(folder)
+    folder = corpus_folder(identity)
+    with recording.locked(folder):
+        if recording.is_fresh(folder, identity):
+            return folder, corpus.read_manifest(folder)
+        print(f"no corpus for torch {identity['torch']} on {identity['device']} made by these sources: recording one", file=out)
+        return folder, recording.record(folder, identity, workers=options.workers, scratch=SCRATCH, out=out)
+
+
+def corpus_folder(identity: dict[str, Any]) -> Path:
+    """Where this torch's own corpus for a device lies."""
+    return WORK / identity["release"] / identity["device_type"] / "corpus"
+
+
+def clean() -> None:
+    """Removes everything that runs have made, corpora included; expect files stay."""
+    shutil.rmtree(WORK, ignore_errors=True)

@@ -1,0 +1,119 @@
+"""Runs one overload in a sandbox and turns whatever happens to it, its death included, into a result."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from sweep.findings import Finding, Result, ordered
+from sweep.sandbox import Died, Sandbox
+
+#: After so many deaths on one overload the rest of its calls are given up.
+DEATHS = 3
+
+
+class Supervisor:
+    """Runs overloads one after the other in one sandbox.
+
+    Attributes:
+        sandbox: where the calls are made.
+        corpus: the folder of recorded calls.
+        device: where the tensors live.
+        crossrefs: names of the crossrefs to run.
+        timeout: seconds that one call may take.
+    """
+
+    def __init__(self, sandbox: Sandbox, corpus: Path, device: str, crossrefs: list[str], timeout: float) -> None:
+        self.sandbox = sandbox
+        self.corpus = corpus
+        self.device = device
+        self.crossrefs = crossrefs
+        self.timeout = timeout
+
+    def run(self, overload: str) -> Result:
+        """What the sweep says about one overload with recorded calls.
+
+        Raises:
+            sweep.sandbox.ChildError: the harness itself failed in the child, for instance on a damaged corpus file.
+        """
+        deaths: list[Died] = []
+        examples = True
+        while True:
+            try:
+                plain = self._request(overload, [d.call for d in deaths], examples)
+            except Died as death:
+                if death.phase in self.crossrefs:
+                    deaths.append(death)
+                elif examples:
+                    examples = False  # a printed call, tried with other values than were recorded, took the child along
+                    continue
+                else:
+                    raise
+            else:
+                return self._result(plain, deaths)
+            if len(deaths) == DEATHS:
+                return self._given_up(overload, deaths)
+
+    def _request(self, overload: str, skip: list[int], examples: bool) -> dict[str, Any]:
+        return self.sandbox.request(
+            "sweep.runner:run_overload",
+            timeout=self.timeout,
+            name=overload,
+            folder=str(self.corpus),
+            device=self.device,
+            crossrefs=self.crossrefs,
+            skip=skip,
+            examples=examples,
+        )
+
+    def _result(self, plain: dict[str, Any], deaths: list[Died]) -> Result:
+        plain.pop("recorded")
+        result = Result.from_json(plain)
+        if not deaths:
+            return result
+        findings = ordered([*result.findings, *self._findings(result.overload, deaths)])
+        return Result(result.overload, calls=result.calls + len(deaths), seconds=result.seconds, findings=findings)
+
+    def _given_up(self, overload: str, deaths: list[Died]) -> Result:
+        """Too many deaths: the findings of the calls before the last one are kept, the calls after it are not made."""
+        last = max(d.call for d in deaths)
+        recorded = self.sandbox.request("sweep.runner:count", folder=str(self.corpus), name=overload)
+        skip = sorted({*(d.call for d in deaths), *range(last, recorded)})
+        try:
+            result = Result.from_json(_without(self._request(overload, skip, examples=False), "recorded"))
+        except Died:
+            result = Result(overload)
+        findings = ordered([*result.findings, *self._findings(overload, deaths)])
+        made = result.calls + len(deaths)
+        return Result(overload, calls=made, given_up=recorded - made, seconds=result.seconds, findings=findings)
+
+    def _findings(self, overload: str, deaths: list[Died]) -> list[Finding]:
+        """Deaths as findings: one per crossref and ending, with the first call that ended so."""
+        grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for death in deaths:
+            grouped[death.phase, death.ending].append(death.call)
+        found = []
+        for (crossref, ending), calls in sorted(grouped.items()):
+            shown = self.sandbox.request(
+                "sweep.runner:show", folder=str(self.corpus), name=overload, call=min(calls), device=self.device
+            )
+            found.append(
+                Finding(
+                    crossref=crossref,
+                    output="",
+                    kind=ending,
+                    index=None,
+                    fake="",
+                    real=ending,
+                    sides=("fake", "real"),
+                    dtypes=tuple(shown["dtypes"]),
+                    calls=len(calls),
+                    example=shown["text"],
+                )
+            )
+        return found
+
+
+def _without(plain: dict[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in plain.items() if k != key}

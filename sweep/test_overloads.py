@@ -1,0 +1,45 @@
+"""One item per overload: what the sweep finds must be exactly what the expect file says."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import expecttest
+import pytest
+
+from sweep import expect
+from sweep.findings import NOT_CALLED, Result
+from sweep.report import Verdict, accept_command
+from sweep.session import Plan
+from sweep.supervisor import Supervisor
+
+_files = functools.cache(expect.load)
+
+
+def test_overload(
+    overload: str, plan: Plan, supervisor: Supervisor, record_property: Callable[[str, object], None], request: pytest.FixtureRequest
+) -> None:
+    """Runs an overload's calls under every crossref and compares the outcome with its section."""
+    result, found = _find(overload, plan, supervisor)
+    expected = expect.UNKNOWN_TEXT
+    file = _files(Path(plan.results)).get(overload.partition(".")[0])
+    if file is not None:
+        expected = file.text_of(overload, None if plan.all_crossrefs else plan.crossrefs)
+    record_property("status", result.status)
+    record_property("sweep_result", Verdict(result, expected, found).as_json())
+    if plan.expected and expected != found and not expect.accepting():
+        name = f"[{overload}]\n"
+        expecttest.assert_eq(name + expected, name + found, msg=f"To accept what was found: {accept_command(plan, overload)}")
+    if result.status == NOT_CALLED:
+        pytest.skip(f"not called: {result.reason}")
+
+
+def _find(overload: str, plan: Plan, supervisor: Supervisor) -> tuple[Result, str]:
+    """What the sweep says about an overload, and as an expect file has it."""
+    reason = plan.reasons.get(overload)
+    if reason is None:
+        return Result(overload, reason="no such overload in this torch"), expect.ABSENT_TEXT
+    result = Result(overload, reason=reason) if reason else supervisor.run(overload)
+    return result, expect.text_of_result(result)
