@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -55,6 +55,12 @@ class Recorder:
         self._depth = 0
 
     @contextmanager
+    def installed(self) -> Iterator[None]:
+        """What has to be around every ``observe``: the composite observer stands in for torch's dispatch tables meanwhile."""
+        with self._composites.installed():
+            yield
+
+    @contextmanager
     def observe(self, source: str, *, incidental: bool = False, composites: bool = True) -> Iterator[None]:
         """Writes down the calls made inside.
 
@@ -64,12 +70,7 @@ class Recorder:
             composites: composite operators too. Tensor subclasses that take themselves apart in Python cannot bear it.
         """
         self._source, self._incidental, self._depth = source, incidental, 0
-        with ExitStack() as stack:
-            if composites:
-                stack.enter_context(self._composites.installed())
-            stack.enter_context(_BackendObserver(self))
-            if composites:
-                stack.enter_context(enable_python_dispatcher())
+        with _BackendObserver(self), enable_python_dispatcher() if composites else nullcontext():
             yield
 
     @contextmanager

@@ -52,7 +52,8 @@ def run_task(task: str, device: str, file: str, mark: Callable[[int, str], None]
     recorder.unrecordable.clear()
     adapter, _, name = task.partition(":")
     mark(-1, "record")
-    opinfo_adapters.load(adapter).run(name, device, recorder)
+    with recorder.installed():
+        opinfo_adapters.load(adapter).run(name, device, recorder)
     kept = []
     for at, (call, incidental) in enumerate(recorder.drain()):
         mark(at, "verify")

@@ -239,6 +239,8 @@ class _Encoder:
         known = self._tensor_at.get(id(tensor))
         if known is not None:
             return known
+        if not _is_plain(tensor) or torch._is_functional_tensor(tensor):
+            raise Unrecordable(f"tensor subclass {type(tensor).__name__}")
         described: dict[str, Any] = {"dtype": str(tensor.dtype).removeprefix("torch."), "device": self.device(tensor.device)}
         if tensor.layout is not torch.strided or tensor.is_nested:
             described["layout"] = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")

@@ -1,0 +1,143 @@
+"""Calls survive the way to disk and back, and print as Python that makes the same call."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sweep.calls import KEPT_BYTES, LARGEST_BYTES, Unrecordable, build, encode, expression, signature
+
+
+def made(*args, **kwargs):
+    return encode("aten.test.default", args, kwargs, device="cpu", source="test")
+
+
+def metadata(t):
+    return (t.dtype, tuple(t.shape), t.stride(), t.storage_offset(), t.layout, t.is_conj(), t.is_neg())
+
+
+class Subclass(torch.Tensor):
+    pass
+
+
+BASE = torch.arange(60.0)
+TENSORS = {
+    "contiguous": torch.arange(6).view(2, 3),
+    "transposed": torch.arange(6.0).view(2, 3).t(),
+    "sliced": BASE[5:].view(5, 11)[::2, 1:9:3],
+    "expanded": torch.tensor([[1.0], [2.0]]).expand(2, 5),
+    "empty": torch.empty(0, 4),
+    "scalar": torch.tensor(3.5, dtype=torch.bfloat16),
+    "bool": torch.tensor([True, False]),
+    "complex": torch.tensor([1 + 2j, complex(float("nan"), -0.0)]),
+    "conj": torch.tensor([1 + 2j]).conj(),
+    "neg": torch.tensor([1 + 2j]).conj().imag,
+}
+
+
+@pytest.mark.parametrize("name", sorted(TENSORS))
+@pytest.mark.parametrize("own", [True, False])
+def test_tensors_come_back_with_metadata_and_values(name, own):
+    tensor = TENSORS[name]
+    [rebuilt], _ = build(made(tensor), "cpu", own=own)
+    assert metadata(rebuilt) == metadata(tensor)
+    assert torch.equal(torch.nan_to_num(rebuilt.resolve_neg().resolve_conj()), torch.nan_to_num(tensor.resolve_neg().resolve_conj()))
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_sparse_tensors_come_back(layout):
+    tensor = torch.tensor([[0.0, 1], [2, 0]]).to_sparse(layout=layout)
+    [rebuilt], _ = build(made(tensor), "cpu")
+    assert rebuilt.layout == layout
+    assert torch.equal(rebuilt.to_dense(), tensor.to_dense())
+
+
+def test_scalars_and_structures_come_back_with_their_types():
+    args = (1, True, 2.0, float("inf"), 1j, None, "mode", [1, 2], torch.float16, torch.strided, torch.channels_last)
+    rebuilt, kwargs = build(made(*args, device=torch.device("cpu"), pair=(1, 2)), "cpu")
+    assert [(type(v), v) for v in rebuilt] == [(type(v), v) for v in args]
+    assert kwargs == {"device": torch.device("cpu"), "pair": (1, 2)}
+
+
+def test_aliasing_between_arguments_is_kept():
+    base = torch.arange(12.0)
+    left, right = base[:6], base[3:9]
+    (a, b, c, d), _ = build(made(left, right, left, torch.zeros(2)), "cpu")
+    assert a is c
+    assert a.untyped_storage()._cdata == b.untyped_storage()._cdata != d.untyped_storage()._cdata
+    a.fill_(7)
+    assert b[:3].tolist() == [7, 7, 7]
+
+
+def test_rebuilt_arguments_are_their_own():
+    call = made(torch.zeros(3))
+    build(call, "cpu")[0][0].fill_(5)
+    assert build(call, "cpu")[0][0].tolist() == [0, 0, 0]
+
+
+def test_large_floating_values_are_made_again_in_their_range():
+    tensor = torch.rand(KEPT_BYTES // 4 + 1) + 3
+    call = made(tensor)
+    assert len(call.data) == 0
+    [first], _ = build(call, "cpu")
+    assert metadata(first) == metadata(tensor)
+    assert 3 <= first.min() < 3.1
+    assert 3.9 < first.max() <= 4
+    assert torch.equal(first, build(call, "cpu")[0][0])
+
+
+def test_what_has_no_plain_form_says_why():
+    with pytest.raises(Unrecordable, match="tensor subclass"):
+        made(torch.zeros(2).as_subclass(Subclass))
+    with pytest.raises(Unrecordable, match="argument of type object"):
+        made(object())
+    with pytest.raises(Unrecordable, match="bytes of values"):
+        made(torch.zeros(LARGEST_BYTES // 8 + 1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((1,), (True,)),
+        ((1,), (1.0,)),
+        (([1],), ((1,),)),
+        ((torch.zeros(2, 3),), (torch.zeros(3, 2).t(),)),
+        ((torch.zeros(2),), (torch.zeros(2, dtype=torch.int32),)),
+        ((torch.zeros(4)[:2],), (torch.zeros(4)[1:3],)),
+        ((torch.zeros(2), torch.zeros(2)), (t := torch.zeros(2), t)),
+        ((torch.zeros(2, dtype=torch.complex64),), (torch.zeros(2, dtype=torch.complex64).conj(),)),
+    ],
+)
+def test_different_calls_have_different_signatures_and_keys(one, other):
+    assert signature(one, {}) != signature(other, {})
+    assert made(*one).as_json()["id"] != made(*other).as_json()["id"]
+
+
+def test_values_do_not_make_a_call_another_one():
+    assert signature((torch.zeros(2),), {"a": 1.5}) == signature((torch.ones(2),), {"a": 1.5})
+    assert made(torch.zeros(2)).as_json()["id"] == made(torch.ones(2)).as_json()["id"]
+
+
+@pytest.mark.parametrize("name", sorted(TENSORS))
+@pytest.mark.parametrize("fill", ["zeros", "ones", "exact"])
+def test_a_printed_call_makes_the_same_call(name, fill):
+    tensor = TENSORS[name]
+    text = expression(made([tensor, 2], scale=1.5), "cpu", fill, callee="capture")
+    ([rebuilt, two],), kwargs = eval(text, {"torch": torch, "capture": lambda *a, **k: (a, k)})
+    # The printed storage begins where the tensor's does and ends with the last element that it reaches.
+    assert metadata(rebuilt) == metadata(tensor)
+    assert (two, kwargs) == (2, {"scale": 1.5})
+    if fill == "exact":
+        assert torch.equal(torch.nan_to_num(rebuilt.resolve_conj().resolve_neg()), torch.nan_to_num(tensor.resolve_conj().resolve_neg()))
+
+
+def test_a_printed_call_keeps_shared_storages():
+    base = torch.arange(4.0)
+    text = expression(made(base[:2], base[2:], base), "cpu", "exact", callee="capture")
+    a, b, c = eval(text, {"torch": torch, "capture": lambda *a: a})
+    assert a.untyped_storage()._cdata == b.untyped_storage()._cdata == c.untyped_storage()._cdata
+    assert (a.tolist(), b.tolist()) == ([0, 1], [2, 3])
+
+
+def test_a_call_prints_with_the_device_where_it_is_not_the_cpu():
+    assert expression(made(torch.zeros(2)), "cuda", "zeros") == "torch.ops.aten.test.default(torch.zeros((2,), dtype=torch.float32, device='cuda'))"

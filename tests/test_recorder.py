@@ -1,0 +1,83 @@
+"""The recorder sees every distinct call once, composites included, and leaves torch as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import opinfo_adapters
+from opinfo_adapters import opinfo, session
+from opinfo_adapters.recorder import Recorder
+from sweep import corpus
+
+
+def recorded(function, *args, **options):
+    recorder = Recorder("cpu")
+    with recorder.installed(), recorder.observe("test", **options):
+        function(*args)
+    return [(call.overload, incidental) for call, incidental in recorder.drain()]
+
+
+def test_a_composite_operator_is_seen_and_what_it_calls_is_incidental():
+    calls = recorded(torch.nn.functional.linear, torch.zeros(2, 3), torch.zeros(4, 3), torch.zeros(4))
+    assert ("aten.linear.default", None) in calls
+    assert ("aten.addmm.default", "torch.float32") in calls
+
+
+def test_the_same_call_is_written_once_whatever_its_values():
+    calls = recorded(lambda: [torch.abs(torch.full((2,), value)) for value in (1.0, 2.0)])
+    assert [name for name, _ in calls].count("aten.abs.default") == 1
+
+
+def test_a_call_is_written_as_it_was_before_it_ran():
+    recorder = Recorder("cpu")
+    tensor = torch.zeros(2)
+    with recorder.installed(), recorder.observe("test"):
+        tensor.add_(torch.ones(2))
+    [call] = [call for call, _ in recorder.drain() if call.overload == "aten.add_.Tensor"]
+    assert bytes(call.data[:8]) == bytes(8)
+
+
+def test_a_call_that_raises_is_not_written():
+    recorder = Recorder("cpu")
+    tensor = torch.zeros(2, 3)
+    with pytest.raises(RuntimeError), recorder.installed(), recorder.observe("test"):
+        torch.mm(tensor, tensor)
+    assert recorder.drain() == []
+
+
+def test_incidental_calls_are_limited_and_those_asked_for_are_not():
+    many = opinfo_adapters.INCIDENTAL + 10
+    inside = recorded(lambda: [torch.abs(torch.zeros(n)) for n in range(many)], incidental=True)
+    asked = recorded(lambda: [torch.abs(torch.zeros(n)) for n in range(many)])
+    assert [name for name, _ in inside].count("aten.abs.default") == opinfo_adapters.INCIDENTAL
+    assert [name for name, _ in asked].count("aten.abs.default") == many
+
+
+def test_leaves_torch_as_it_was():
+    cached = {op: dict(op._dispatch_cache) for op in torch._ops.get_cached_ops()}
+    dispatch = torch._ops.OpOverload._get_dispatch
+    recorded(torch.nn.functional.linear, torch.zeros(2, 3), torch.zeros(4, 3))
+    assert torch._ops.OpOverload._get_dispatch is dispatch
+    assert torch._C._len_torch_dispatch_stack() == 0
+    assert not torch._C._dispatch_tls_is_dispatch_key_included(torch._C.DispatchKey.PythonDispatcher)
+    assert all(not op._dispatch_cache for op in cached)
+
+
+def test_every_opinfo_database_is_found():
+    assert {"op_db", "foreach_unary_op_db", "python_ref_db", "njt_op_db"} <= set(opinfo.databases())
+
+
+def test_every_supported_dtype_is_a_task():
+    tasks = [t for t in opinfo.tasks("cpu") if "/nn.functional.max_unpool2d/" in t and t.startswith("op_db")]
+    assert [t.rpartition("/")[2] for t in tasks] == ["bfloat16", "float16", "float32", "float64"]
+
+
+def test_a_task_records_forward_backward_and_variants_and_counts_what_fails(tmp_path):
+    [task] = session.list_tasks("cpu", only=["opinfo:op_db/*/add/float32"])
+    done = session.run_task(task, "cpu", str(tmp_path / "shard.npz"), mark=lambda *_: None)
+    calls = [call for call, _ in corpus.read_file(tmp_path / "shard.npz")]
+    assert done["calls"] == len(calls) > 20
+    assert {"aten.add.Tensor", "aten.add_.Tensor"} <= {c["overload"] for c in calls}
+    assert any("backward" in c["source"] for c in calls)
+    assert any("takes no keyword arguments" in why for why in done["failures"])
