@@ -407,18 +407,19 @@ def _build_storage(described: dict[str, Any], call: Call, target: torch.device, 
     return whole.to(place).untyped_storage()
 
 
+#: How many different values a refilled storage has, over and over: making more takes longer and says nothing more.
+_REFILL_BLOCK = 1 << 14
+
+
 def _refill(fill: list[str], nbytes: int) -> torch.Tensor:
     """Seeded uniform values between the recorded lowest and highest, as bytes."""
     dtype = getattr(torch, fill[0])
     low, high = float(fill[1]), float(fill[2])
     generator = torch.Generator().manual_seed(0)
-    reals = nbytes // dtype.itemsize * (2 if dtype.is_complex else 1)
-    values = torch.rand(reals, generator=generator, dtype=torch.float64) * (high - low) + low
-    values = torch.view_as_complex(values.view(-1, 2)) if dtype.is_complex else values
-    whole = torch.zeros(nbytes, dtype=torch.uint8)
-    filled = values.to(dtype).view(torch.uint8)
-    whole[: filled.numel()] = filled
-    return whole
+    block = torch.rand(_REFILL_BLOCK, generator=generator, dtype=torch.float64) * (high - low) + low
+    block = torch.view_as_complex(block.view(-1, 2)) if dtype.is_complex else block
+    bytes_of_block = block.to(dtype).view(torch.uint8)
+    return bytes_of_block.repeat(-(-nbytes // bytes_of_block.numel()))[:nbytes]
 
 
 def _build_tensor(
@@ -567,7 +568,8 @@ class _Printer:
             return ""
         live = getattr(torch, dtype)
         flat = torch.empty(0, dtype=live).set_(_build_storage(storage, self.call, torch.device("cpu"), own=True))[:whole]
-        wide = flat.to(torch.complex128 if live.is_complex else torch.float64 if live.is_floating_point else live)
+        wide = flat.to(torch.complex128 if live.is_complex else torch.float64 if live.is_floating_point else torch.int64)
+        wide = wide.bool() if live is torch.bool else wide
         text = f"torch.tensor([{', '.join(_literal(v) for v in wide.tolist())}], {options})"
         return text if len(size) == 1 else f"{text}.view({_tuple(size)})"
 

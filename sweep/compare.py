@@ -19,7 +19,7 @@ class Mismatch:
     """One disagreement between two answers.
 
     Attributes:
-        output: where: ``output 0``, ``argument out``, or empty for the answer as a whole.
+        output: where: ``output 0``, ``output 0[]`` for any tensor of a list, ``argument out``, or empty for the whole answer.
         kind: what differs: ``outputs`` (how many), ``container``, ``type``, ``size``, ``rank``, ``dtype``, ``device``, ``layout``,
             ``strides``, ``offset``, ``conj``, ``neg``, ``aliasing``, ``value``, or who raised what (``fake raises ValueError``).
         index: the first dimension that differs, for ``size`` and ``strides``.
@@ -61,8 +61,7 @@ def compare(op: torch._ops.OpOverload, expected: Outcome, real: Outcome) -> list
     if found and len(e_out) != len(r_out):
         return found
     e_storages, r_storages = _input_storages(expected), _input_storages(real)
-    for at, (e, r) in enumerate(zip(e_out, r_out, strict=True)):
-        where = f"output {at}"
+    for where, e, r in zip(_places(real.result), e_out, r_out, strict=True):
         found += _values(where, e, r)
         if isinstance(e, torch.Tensor) and isinstance(r, torch.Tensor) and r.numel():
             found += _aliasing(where, _aliases(e, e_storages), _aliases(r, r_storages))
@@ -70,7 +69,24 @@ def compare(op: torch._ops.OpOverload, expected: Outcome, real: Outcome) -> list
     for name, e, r in _written(op, expected, real):
         if id(r) not in returned:
             found += _values(f"argument {name}", e, r)
-    return found
+    return _once(found)
+
+
+def _places(result: Any) -> list[str]:
+    """What each leaf of an answer is called: the position of the return value that it is, or is in."""
+    if isinstance(result, list):  # an overload's only return value is a list
+        return ["output 0[]"] * len(_leaves(result))
+    if not isinstance(result, tuple):
+        return ["output 0"]
+    return [f"output {at}{'[]' if isinstance(v, list) else ''}" for at, v in enumerate(result) for _ in _leaves(v)]
+
+
+def _once(found: list[Mismatch]) -> list[Mismatch]:
+    """Of the tensors in a list that are wrong in the same way, the first."""
+    first: dict[tuple[str, str, int | None], Mismatch] = {}
+    for mismatch in found:
+        first.setdefault((mismatch.output, mismatch.kind, mismatch.index), mismatch)
+    return list(first.values())
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -189,7 +205,7 @@ def _known_stride_mismatch(expected: torch.Tensor, real: torch.Tensor) -> int | 
 
 
 def _storage(tensor: torch.Tensor) -> int | None:
-    if not torch._C._has_storage(tensor):
+    if tensor.layout is not torch.strided or not torch._C._has_storage(tensor):
         return None
     return tensor.untyped_storage()._cdata
 
@@ -238,9 +254,9 @@ def _written(op: torch._ops.OpOverload, expected: Outcome, real: Outcome) -> Ite
             pair = expected.kwargs[argument.name], real.kwargs[argument.name]
         else:
             continue
-        for i, (e, r) in enumerate(zip(*map(_leaves, pair), strict=True)):
+        for e, r in zip(*map(_leaves, pair), strict=True):
             if isinstance(r, torch.Tensor):
-                yield (f"{argument.name}[{i}]" if isinstance(pair[1], tuple | list) else argument.name), e, r
+                yield (f"{argument.name}[]" if isinstance(pair[1], tuple | list) else argument.name), e, r
 
 
 # --- text --------------------------------------------------------------------------------------------------------------
@@ -249,8 +265,14 @@ def _written(op: torch._ops.OpOverload, expected: Outcome, real: Outcome) -> Ite
 def describe(value: Any) -> str:
     """A value's metadata as text: ``float32 (2, 3) strides (3, 1)``, with offset, layout and device where not the usual ones.
 
+    Of a tuple or list, each member's; of anything else its type.
+
     Data is never printed, and every size that depends on it is a ``?``.
     """
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__} of " + (", ".join(map(describe, value)) or "nothing")
+    if value is None:
+        return "nothing"
     if not isinstance(value, torch.Tensor):
         return type(value).__name__
     parts = [str(value.dtype).removeprefix("torch.")]

@@ -44,11 +44,5 @@ class CrossRef:
             raise RealRaised from error
         if isinstance(fake, Exception):
             name = type(fake).__name__
-            return [Mismatch("", f"fake raises {name}", None, name, _answer(result))]
+            return [Mismatch("", f"fake raises {name}", None, name, describe(result))]
         return compare(op, fake, Outcome(args, kwargs, result))
-
-
-def _answer(result: Any) -> str:
-    if isinstance(result, tuple | list):
-        return "(" + ", ".join(_answer(r) for r in result) + ")"
-    return describe(result)

@@ -2,8 +2,8 @@
 
 A call is made on functional tensors with the Python dispatcher on, through torch's own hook for it
 (``torch._dispatch.python.make_crossref_functionalize``). Where torch's version raises at the first mismatch and makes a new fake mode
-for every operator, this one collects all of them and shares one. A composite operator has become others by the time it is
-functionalized: their mismatches are reported where they happen, inside the call that was made.
+for every operator, this one collects all of them and shares one. A mismatch at an operator that a composite one is made of is
+reported where it happens, inside the call that was made.
 """
 
 from __future__ import annotations
@@ -57,21 +57,15 @@ class CrossRef:
         try:
             f_args = [_functional(a, memo) for a in args]
             f_kwargs = {name: _functional(v, memo) for name, v in kwargs.items()}
-            with _functionalization(), enable_python_dispatcher():
+            # Below autograd a composite operator dispatches to Functionalize like any other, as it does inside torch.func.functionalize,
+            # and is compared whole before it takes itself apart.
+            with _functionalization(), enable_python_dispatcher(), torch._C._AutoDispatchBelowAutograd():
                 op(*f_args, **f_kwargs)
         except Exception as error:  # which class it raises is the finding, provided that the plain call does not
-            self._found.append(self._raised(op, error, make))
+            _make_plainly(op, make)
+            name = type(error).__name__
+            self._found.append(Mismatch("", f"functionalized raises {name}", None, "", name))
         return self._found
-
-    def _raised(self, op: torch._ops.OpOverload, error: Exception, make: Any) -> Mismatch:
-        args, kwargs = make()
-        try:
-            result = op(*args, **kwargs)
-        except Exception as real:
-            raise RealRaised from real
-        real_answer = describe(result) if isinstance(result, torch.Tensor) else type(result).__name__
-        name = type(error).__name__
-        return Mismatch("", f"functionalized raises {name}", None, name, real_answer)
 
     def _handler(self, op: torch._ops.OpOverload, final_key: DispatchKey) -> Any:
         """What the dispatch table of an overload holds for Functionalize while the crossref is open."""
@@ -96,12 +90,20 @@ class CrossRef:
         inside = "" if op is self._op else f"inside {name} "
         if isinstance(fake, Exception):
             kind = type(fake).__name__
-            answer = describe(real.result) if isinstance(real.result, torch.Tensor) else type(real.result).__name__
-            self._found.append(Mismatch(inside.strip(), f"fake raises {kind}", None, kind, answer))
+            self._found.append(Mismatch(inside.strip(), f"fake raises {kind}", None, kind, describe(real.result)))
             return
         for found in compare(op, fake, real):
             output = f"{inside}{found.output}".strip()
             self._found.append(Mismatch(output, found.kind, found.index, found.expected, found.real))
+
+
+def _make_plainly(op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> None:
+    """Makes a call as it is, since one that raises anyway says nothing about functionalization."""
+    args, kwargs = make()
+    try:
+        op(*args, **kwargs)
+    except Exception as error:
+        raise RealRaised from error
 
 
 def _forget_functionalize() -> None:

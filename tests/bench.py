@@ -1,0 +1,171 @@
+"""``make bench``: the sweep against torch's own crossref and against the bare loop, on the float32 forward samples of ``op_db``.
+
+Each figure is taken in a process of its own, one thread, all in one run: quote the ratios, not the seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+
+def main(argv: list[str]) -> int:
+    """Runs every measurement, or in a child process the one named."""
+    if argv:
+        return _measure(argv[0], Path(argv[1]))
+    with tempfile.TemporaryDirectory() as folder:
+        seconds: dict[str, float] = {}
+        rows = []
+        for name in ("seed", "cold", "warm", "bare"):
+            command = [sys.executable, "-m", "tests.bench", name, folder]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(done.stderr, file=sys.stderr)
+                return done.returncode
+            taken, note, memory = done.stdout.splitlines()[-1].split("\t")
+            seconds[name] = float(taken)
+            rows.append((name, f"{seconds[name]:.1f}", f"{memory} MB", note))
+            print(f"{name}: {seconds[name]:.1f} s, {note}", flush=True)
+    print()
+    print(tabulate(rows, headers=("what", "seconds", "peak memory", "")))
+    print()
+    ratios = [
+        ("seed / cold", seconds["seed"] / seconds["cold"], "at least 2.5"),
+        ("seed / warm", seconds["seed"] / seconds["warm"], "at least 4"),
+        ("warm / bare", seconds["warm"] / seconds["bare"], "at most 1.3"),
+    ]
+    print(tabulate([(n, f"{r:.2f}", aim) for n, r, aim in ratios], headers=("ratio", "measured", "aim")))
+    return 0
+
+
+def _measure(name: str, folder: Path) -> int:
+    import torch
+
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    prepare: Callable[[Path], Callable[[], str]] = globals()[f"_{name}"]
+    measured = prepare(folder)
+    if name != "cold":
+        started = time.perf_counter()  # what it needed to have before is not what is measured
+    note = measured()
+    taken = time.perf_counter() - started
+    print(f"\n{taken}\t{note}\t{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}")
+    return 0
+
+
+def _seed(folder: Path) -> Callable[[], str]:
+    """``torch._dispatch.python.enable_crossref_functionalize`` around every sample, one pass."""
+    import torch
+    from torch._dispatch.python import enable_crossref_functionalize
+
+    from tests.upstream import functionalized, opinfos, quietly, samples
+
+    ops = opinfos()
+
+    def run() -> str:
+        count = 0
+        with enable_crossref_functionalize():
+            for op, sample in samples(ops, torch.float32):
+                quietly(lambda op=op, sample=sample: functionalized(op, sample))
+                count += 1
+        return f"{count} samples under enable_crossref_functionalize"
+
+    return run
+
+
+def _cold(folder: Path) -> Callable[[], str]:
+    """Recording the same samples, writing the corpus, reading it, and both crossrefs."""
+
+    def run() -> str:
+        import torch
+
+        from sweep import corpus
+        from tests.upstream import opinfos, recorded
+
+        calls = recorded(opinfos(), torch.float32)
+        for name, made in calls.items():
+            corpus.write_file(folder / f"{name}.npz", [c.as_json() for c in made], [bytes(c.data) for c in made])
+        return _warm(folder)()
+
+    return run
+
+
+def _warm(folder: Path) -> Callable[[], str]:
+    """Both crossrefs on a corpus that is already there."""
+    from sweep import crossref
+    from sweep.runner import run_overload
+
+    def run() -> str:
+        names = sorted(p.stem for p in folder.glob("*.npz"))
+        results = [run_overload(n, str(folder), "cpu", crossref.names()) for n in names]
+        made, bad = sum(r["calls"] for r in results), sum(r["status"] == "known-bad" for r in results)
+        return f"{made} distinct calls of {len(names)} overloads, {bad} known-bad"
+
+    return run
+
+
+def _bare(folder: Path) -> Callable[[], str]:
+    """The same calls, fake, functionalized and real, and nothing else: no loading, comparing or reporting."""
+    import torch
+    from torch._dispatch.python import enable_python_dispatcher
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from sweep import corpus
+    from sweep.calls import build
+    from sweep.overloads import resolve
+
+    names = sorted(p.stem for p in folder.glob("*.npz"))
+    ready = [(resolve(n), [[build(c, "cpu") for _ in range(2)] for c in corpus.load(folder, n)]) for n in names]
+
+    def tried(op: Any, args: Any, kwargs: Any) -> None:
+        try:
+            op(*args, **kwargs)
+        except Exception as error:  # refusing is work as well
+            refused.append(error)
+
+    def run() -> str:
+        count = 0
+        for op, calls in ready:
+            mode = FakeTensorMode()
+            for (args, kwargs), (more, more_kwargs) in calls:
+                count += 1
+                try:
+                    fakes, fake_kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, mode.from_tensor, (args, kwargs))
+                except Exception as error:
+                    refused.append(error)
+                else:
+                    with mode:
+                        tried(op, fakes, fake_kwargs)
+                tried(op, args, kwargs)
+                try:
+                    wrap = torch._to_functional_tensor
+                    wrapped, wrapped_kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, wrap, (more, more_kwargs))
+                except Exception as error:
+                    refused.append(error)
+                    continue
+                torch._enable_functionalization(reapply_views=True)
+                try:
+                    with enable_python_dispatcher(), torch._C._AutoDispatchBelowAutograd():
+                        tried(op, wrapped, wrapped_kwargs)
+                finally:
+                    torch._disable_functionalization()
+        return f"{count} calls fake, functionalized and real"
+
+    refused: list[Exception] = []
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,266 @@
+"""A request to a child process has an answer or a death with a name, and whatever happens, the next request is served."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sweep.findings import KNOWN_BAD, Finding, Result
+from sweep.sandbox import ChildError, Died, Sandbox
+from sweep.supervisor import Supervisor
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from sweep.sandbox import Sandbox
+with Sandbox(Path(sys.argv[1])) as sandbox:
+    print(sandbox.request("tests.child_functions:pid"), flush=True)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print(sandbox.request("tests.child_functions:pid"), flush=True)
+"""
+
+
+def ask(sandbox, function, **arguments):
+    return sandbox.request(f"tests.child_functions:{function}", **arguments)
+
+
+def started_parent(scratch):
+    command = [sys.executable, "-c", PARENT, str(scratch)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def is_gone(pid):
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
+
+
+def goes_away(pid, seconds=5.0):
+    until = time.monotonic() + seconds
+    while not is_gone(pid):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_value_comes_back_and_the_child_lives_on(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        arguments = {"a": [1, 2.5, None], "b": {"c": "ü\n"}}
+        assert ask(sandbox, "echo", **arguments) == arguments
+        assert ask(sandbox, "pid") == ask(sandbox, "pid") != os.getpid()
+        assert sandbox.starts == 1
+
+
+def test_an_exception_comes_back_by_name_and_the_child_lives_on(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        with pytest.raises(ChildError) as caught:
+            ask(sandbox, "fail", message="no such\nthing")
+        assert (caught.value.name, caught.value.message) == ("LookupError", "no such\nthing")
+        assert "child_functions.py" in caught.value.traceback
+        assert ask(sandbox, "echo") == {}
+        assert sandbox.starts == 1
+
+
+def test_a_function_that_does_not_exist_is_an_error(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        with pytest.raises(ChildError, match="no_such_function"):
+            ask(sandbox, "no_such_function")
+        with pytest.raises(ChildError, match="ModuleNotFoundError"):
+            sandbox.request("tests.no_such_module:f")
+
+
+def test_an_answer_that_is_no_plain_data_is_an_error_that_says_so(tmp_path):
+    with Sandbox(tmp_path) as sandbox, pytest.raises(ChildError, match="object is not JSON serializable"):
+        ask(sandbox, "unspeakable")
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "ending", "call", "phase"),
+    [
+        ("kill", {"number": signal.SIGSEGV, "call": 7, "phase": "fake"}, "crash SIGSEGV", 7, "fake"),
+        ("kill", {"number": signal.SIGKILL, "call": 0, "phase": "x" * 60}, "crash SIGKILL", 0, "x" * 48),
+        ("abort", {}, "crash SIGABRT", 2, "abort"),
+        ("leave", {"code": 0}, "exit 0", 3, "leave"),
+        ("leave", {"code": 3}, "exit 3", 3, "leave"),
+        ("sleep", {"seconds": 60, "timeout": 0.3}, "timeout", 4, "sleep"),
+    ],
+)
+def test_a_death_has_a_name_and_a_place_and_the_next_request_is_served_anew(tmp_path, function, arguments, ending, call, phase):
+    with Sandbox(tmp_path) as sandbox:
+        first = ask(sandbox, "pid")
+        with pytest.raises(Died) as caught:
+            ask(sandbox, function, **arguments)
+        assert (caught.value.ending, caught.value.call, caught.value.phase) == (ending, call, phase)
+        assert is_gone(first)
+        assert ask(sandbox, "pid") != first
+        assert sandbox.starts == 2
+
+
+def test_a_real_time_signal_has_a_name(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        with pytest.raises(Died) as caught:
+            ask(sandbox, "kill", number=signal.SIGRTMIN + 1, call=0, phase="fake")
+        assert caught.value.ending == f"crash SIG{signal.SIGRTMIN + 1}"
+
+
+def test_a_child_that_was_killed_between_two_requests_is_a_death_and_is_replaced(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        first = ask(sandbox, "pid")
+        os.kill(first, signal.SIGKILL)
+        assert goes_away(first)
+        with pytest.raises(Died, match="crash SIGKILL"):
+            ask(sandbox, "echo")
+        assert ask(sandbox, "echo") == {}
+
+
+def test_whoever_leaves_a_trace_may_take_longer_than_the_timeout(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        assert ask(sandbox, "busy", seconds=1.6, timeout=0.6) == "done"
+
+
+def test_the_working_folder_is_empty_and_goes_with_the_child(tmp_path):
+    sandbox = Sandbox(tmp_path)
+    folder, content = ask(sandbox, "working_folder")
+    assert (Path(folder).parent, content) == (tmp_path, [])
+    sandbox.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Died):
+        ask(sandbox, "leave", code=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_child_prints_does_no_harm_and_is_not_kept(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        assert ask(sandbox, "talk", megabytes=8, timeout=30) == 8
+        assert ask(sandbox, "printed_bytes") == 0
+
+
+def test_a_child_has_no_input(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        assert ask(sandbox, "read_input", timeout=5) == ""
+
+
+def test_a_closed_sandbox_leaves_no_process(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        child = ask(sandbox, "pid")
+    assert is_gone(child)
+    sandbox.close()
+
+
+def test_a_child_goes_with_its_killed_parent_and_its_folder_with_the_next_sandbox(tmp_path):
+    with started_parent(tmp_path) as parent:
+        child = int(parent.stdout.readline())
+        assert not is_gone(child)
+        parent.kill()
+    assert goes_away(child)
+    assert len(list(tmp_path.iterdir())) == 1
+    with Sandbox(tmp_path) as sandbox:
+        assert ask(sandbox, "working_folder")[0] == str(next(tmp_path.iterdir()))
+        assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_child_survives_ctrl_c_until_its_parent_ends_it(tmp_path):
+    with started_parent(tmp_path) as parent:
+        child = int(parent.stdout.readline())
+        os.killpg(parent.pid, signal.SIGINT)
+        assert int(parent.stdout.readline()) == child
+        assert parent.wait(timeout=10) == 0
+    assert is_gone(child)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- supervisor --------------------------------------------------------------------------------------------------------
+
+
+def supervised(*outcomes, recorded=5):
+    """A supervisor whose sandbox has these outcomes, one after the other, and the requests that were made of it."""
+    waiting, made = list(outcomes), []
+
+    def request(function, **arguments):
+        name = function.partition(":")[2]
+        if name == "count":
+            return recorded
+        if name == "show":
+            return {"text": f"call {arguments['call']}", "dtypes": ["float32"], "source": "test"}
+        made.append((arguments["skip"], arguments["examples"]))
+        outcome = waiting.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        calls = recorded - len(arguments["skip"])
+        return {**Result("aten.abs.default", calls=calls, findings=outcome).as_json(), "recorded": recorded}
+
+    sandbox = SimpleNamespace(request=request)
+    return Supervisor(sandbox, Path("corpus"), "cpu", ["fake", "functionalize"], timeout=1.0), made
+
+
+def finding(crossref="fake", kind="dtype"):
+    return Finding(crossref, "output 0", kind, None, "a", "b", ("fake", "real"), ("float32",), 1, "example")
+
+
+def endings(result):
+    return [(f.crossref, f.kind, f.calls, f.example) for f in result.findings]
+
+
+def test_an_overload_that_kills_nobody_is_run_once():
+    supervisor, made = supervised((finding(),))
+    result = supervisor.run("aten.abs.default")
+    assert (result.calls, result.given_up, endings(result)) == (5, 0, [("fake", "dtype", 1, "example")])
+    assert made == [([], True)]
+
+
+def test_a_call_that_kills_is_a_finding_and_the_others_are_still_made():
+    supervisor, made = supervised(Died("crash SIGSEGV", 1, "fake"), Died("timeout", 3, "functionalize"), (finding("functionalize"),))
+    result = supervisor.run("aten.abs.default")
+    assert made == [([], True), ([1], True), ([1, 3], True)]
+    assert (result.status, result.calls, result.given_up) == (KNOWN_BAD, 5, 0)
+    assert endings(result) == [
+        ("fake", "crash SIGSEGV", 1, "call 1"),
+        ("functionalize", "timeout", 1, "call 3"),
+        ("functionalize", "dtype", 1, "example"),
+    ]
+
+
+def test_deaths_of_one_kind_are_one_finding_with_the_first_call_as_its_example():
+    supervisor, _ = supervised(Died("crash SIGSEGV", 3, "fake"), Died("crash SIGSEGV", 1, "fake"), ())
+    assert endings(supervisor.run("aten.abs.default")) == [("fake", "crash SIGSEGV", 2, "call 1")]
+
+
+def test_a_death_while_examples_are_tried_costs_only_the_trying():
+    supervisor, made = supervised(Died("crash SIGSEGV", 5, "example"), (finding(),))
+    assert endings(supervisor.run("aten.abs.default")) == [("fake", "dtype", 1, "example")]
+    assert made == [([], True), ([], False)]
+
+
+def test_a_death_that_is_no_calls_doing_is_not_hidden():
+    supervisor, _ = supervised(Died("crash SIGKILL", -1, "start"), Died("crash SIGKILL", -1, "start"))
+    with pytest.raises(Died):
+        supervisor.run("aten.abs.default")
+
+
+def test_after_three_deaths_the_calls_after_the_last_are_given_up_and_counted():
+    deaths = [Died("crash SIGSEGV", at, "fake") for at in (1, 2, 4)]
+    supervisor, made = supervised(*deaths, (finding(),), recorded=8)
+    result = supervisor.run("aten.abs.default")
+    assert made[-1] == ([1, 2, 4, 5, 6, 7], False)
+    assert (result.calls, result.given_up) == (5, 3)
+    assert endings(result) == [("fake", "crash SIGSEGV", 3, "call 1"), ("fake", "dtype", 1, "example")]
+
+
+def test_an_error_of_the_harness_is_not_hidden():
+    supervisor, _ = supervised(ChildError("CorpusError", "damaged", ""))
+    with pytest.raises(ChildError, match="damaged"):
+        supervisor.run("aten.abs.default")

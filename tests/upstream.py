@@ -1,0 +1,134 @@
+"""Torch's own crossrefs on OpInfo samples, and ours on the same: what each of them flags."""
+
+from __future__ import annotations
+
+import re
+import unittest.mock
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+import torch._dispatch.python as dispatch
+from torch._subclasses.fake_utils import CrossRefFakeMode
+
+from opinfo_adapters import opinfo
+from opinfo_adapters.recorder import Recorder
+from sweep import crossref
+from sweep.calls import Call
+from sweep.overloads import inventory, resolve
+from sweep.runner import check_calls
+
+
+def opinfos(names: Iterable[str] | None = None) -> list[Any]:
+    """The OpInfos of ``op_db`` with these names; all of them for ``None``."""
+    wanted = None if names is None else set(names)
+    return [op for op in opinfo.databases()["op_db"] if wanted is None or op.name in wanted]
+
+
+def samples(ops: Iterable[Any], dtype: torch.dtype) -> Iterator[tuple[Any, Any]]:
+    """Every forward sample of a dtype: (OpInfo, SampleInput)."""
+    with opinfo._quick_samples("cpu"):
+        for op in ops:
+            if dtype not in op.supported_dtypes("cpu"):
+                continue
+            made = iter(op.sample_inputs("cpu", dtype))
+            while True:
+                try:
+                    sample = next(made)
+                except (StopIteration, unittest.SkipTest):
+                    break
+                yield op, sample
+
+
+def quietly(run: Callable[[], Any]) -> Exception | None:
+    """What a function raises, if it does."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run()
+    except Exception as error:
+        return error
+    return None
+
+
+def flagged_by_seed(ops: Iterable[Any], dtype: torch.dtype) -> set[str]:
+    """The overloads at which ``enable_crossref_functionalize`` raises its assertion, one per sample at most, as it is used upstream."""
+    flagged: set[str] = set()
+
+    def note(n: object, r: object, desc: Callable[[], str]) -> None:
+        try:
+            checked(n, r, desc)
+        except AssertionError:
+            flagged.add(qualified(desc()))
+            raise
+
+    def qualified(description: str) -> str:
+        return description.partition("(")[0]
+
+    checked = dispatch.check_metadata_matches
+    with unittest.mock.patch.object(dispatch, "check_metadata_matches", note), dispatch.enable_crossref_functionalize():
+        for op, sample in samples(ops, dtype):
+            quietly(lambda: torch.func.functionalize(lambda: op(sample.input, *sample.args, **sample.kwargs))())
+            quietly(lambda: functionalized(op, sample))
+    return flagged
+
+
+def functionalized(op: Any, sample: Any) -> None:
+    """Runs a sample on functional tensors."""
+    wrapped = sample.transform(lambda t: torch._to_functional_tensor(t) if isinstance(t, torch.Tensor) else t)
+    torch._enable_functionalization(reapply_views=True)
+    try:
+        op(wrapped.input, *wrapped.args, **wrapped.kwargs)
+    finally:
+        torch._disable_functionalization()
+
+
+def flagged_by_crossref_fake_mode(ops: Iterable[Any], dtype: torch.dtype) -> set[str]:
+    """The overloads about which ``CrossRefFakeMode`` raises."""
+    flagged: set[str] = set()
+    for op, sample in samples(ops, dtype):
+
+        def run(op: Any = op, sample: Any = sample) -> None:
+            with CrossRefFakeMode():
+                op(sample.input, *sample.args, **sample.kwargs)
+
+        error = quietly(run)
+        about = re.search(r"output of (\w+\.\w+\.\w+) on FakeTensor", str(error))
+        if about:
+            flagged.add(about[1])
+    return flagged
+
+
+def recorded(ops: Iterable[Any], dtype: torch.dtype) -> dict[str, list[Call]]:
+    """The calls that the forward samples of a dtype make, by overload."""
+    recorder = Recorder("cpu")
+    with recorder.installed():
+        for op, sample in samples(ops, dtype):
+            try:
+                with recorder.observe(op.name):
+                    op(sample.input, *sample.args, **sample.kwargs)
+            except Exception as error:
+                recorder.failed(op.name, error)
+    known = set(inventory())
+    calls: dict[str, list[Call]] = {}
+    for call, _ in recorder.drain():
+        if call.overload in known:
+            calls.setdefault(call.overload, []).append(call)
+    return calls
+
+
+def flagged_by_us(ops: Iterable[Any], dtype: torch.dtype) -> dict[str, set[str]]:
+    """Crossref -> the overloads that it flags, those that it flags inside another one included."""
+    flagged: dict[str, set[str]] = {name: set() for name in crossref.names()}
+    for name, calls in recorded(ops, dtype).items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = check_calls(resolve(name), calls, "cpu", crossref.names(), examples=False)
+        for finding in result.findings:
+            inside = re.match(r"inside (\S+)", finding.output)
+            if finding.crossref in flagged:
+                flagged[finding.crossref].add(inside[1] if inside else name)
+    return flagged
+
+
