@@ -117,8 +117,8 @@ def _quick_samples(device: str) -> Iterator[None]:
 
     seed()
     with (
-        mock.patch.object(common_utils, "extract_test_fn", lambda: None),
-        mock.patch.object(core, "extract_test_fn", lambda: None),
+        mock.patch.object(common_utils, "extract_test_fn", return_value=None),
+        mock.patch.object(core, "extract_test_fn", return_value=None),
         mock.patch.object(common_utils, "set_rng_seed", seed),
     ):
         yield

@@ -4,9 +4,9 @@ Two observers are needed. A ``TorchDispatchMode`` sees what arrives at a backend
 does, since it has already become other operators by then. Those are seen through the Python dispatcher, whose per-operator
 table hands each composite operator's call to us on its way, from Python or from C++ alike.
 
-A call that a sample makes itself is always kept. One that happens inside another operator, or in backward, is incidental: of those
-the first ``INCIDENTAL`` of an overload and dtype are kept, since a few hot operators would otherwise be most of the corpus (in
-torch 2.13's float32 samples, ``reshape`` alone has 2,000 distinct ones) and say nothing new.
+A call that a sample makes itself is always kept. One that happens inside another operator, or in backward, is incidental:
+of those the first ``INCIDENTAL`` of an overload and dtype are kept, since a few hot operators would otherwise be most of the
+corpus (in torch 2.13's float32 samples, ``reshape`` alone has 2,000 distinct ones) and say nothing new.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     record = commands.add_parser("record", help="make the corpus anew")
     record.add_argument("--device", default=Options().device)
     record.add_argument("--workers", type=int, default=Options().workers, help="recording processes (default: %(default)s)")
-    record.add_argument("--only", action="append", metavar="GLOB", help="only tasks that match, as 'opinfo:*/float32'; needs --corpus")
+    record.add_argument(
+        "--only", action="append", metavar="GLOB", help="only tasks that match, as 'opinfo:*/float32'; needs --corpus"
+    )
     record.add_argument("--corpus", metavar="DIR", help="where to put it (default: .sweep/)")
     show = commands.add_parser("show", help="print one recorded call")
     show.add_argument("overload")
@@ -69,7 +71,9 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _record(arguments: argparse.Namespace) -> None:
     if arguments.only and not arguments.corpus:
-        raise UsageError("--only makes a partial corpus, which must not take the place of a whole one: say where with --corpus DIR")
+        raise UsageError(
+            "--only makes a partial corpus, which must not take the place of a whole one: say where with --corpus DIR"
+        )
     if arguments.workers < 1:
         raise UsageError(f"--workers {arguments.workers}: at least 1 process has to record")
     identity = session.identify(arguments.device)
@@ -86,7 +90,9 @@ def _show(arguments: argparse.Namespace) -> None:
     names = list(corpus.read_manifest(folder)["overloads"])
     if arguments.overload not in names:
         close = fnmatch.filter(names, f"*{arguments.overload}*")[:5]
-        raise UsageError(f"no recorded calls of {arguments.overload!r}" + (f"; there are some of: {', '.join(close)}" if close else ""))
+        raise UsageError(
+            f"no recorded calls of {arguments.overload!r}" + (f"; there are some of: {', '.join(close)}" if close else "")
+        )
     with Sandbox(SCRATCH) as sandbox:
         shown = sandbox.request(
             "sweep.runner:show", name=arguments.overload, folder=str(folder), call=arguments.call, device=arguments.device

@@ -25,7 +25,7 @@ LARGEST_BYTES = 1024 * 1024
 
 _COMPRESSED = {torch.sparse_csr, torch.sparse_bsr, torch.sparse_csc, torch.sparse_bsc}
 _ROW_COMPRESSED = {torch.sparse_csr, torch.sparse_bsr}
-_MKLDNN = torch._mkldnn  # type: ignore[attr-defined]  # the one layout without a public name
+_MKLDNN = torch._mkldnn  # the one layout without a public name
 
 
 class Unrecordable(Exception):

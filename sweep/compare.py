@@ -1,7 +1,7 @@
 """Two answers to one call in, mismatches out: what differs between them, at which output, and at which index.
 
-The rules are torch's own: strides count only where ``torch._prims_common.check_significant_strides`` says so (no dimension of size 1,
-no empty tensor), and a size that depends on data is a wildcard.
+The rules are torch's own: strides count only where ``torch._prims_common.check_significant_strides`` says so (no dimension of
+size 1, no empty tensor), and a size that depends on data is a wildcard.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class Mismatch:
 
     Attributes:
         output: where: ``output 0``, ``output 0[]`` for any tensor of a list, ``argument out``, or empty for the whole answer.
-        kind: what differs: ``outputs`` (how many), ``container``, ``type``, ``size``, ``rank``, ``dtype``, ``device``, ``layout``,
-            ``strides``, ``offset``, ``conj``, ``neg``, ``aliasing``, ``value``, or who raised what (``fake raises ValueError``).
+        kind: what differs: ``outputs`` (how many), ``container``, ``type``, ``rank``, ``size``, ``dtype``, ``device``,
+            ``layout``, ``strides``, ``offset``, ``conj``, ``neg``, ``aliasing``, ``value``, or who raised what
+            (``fake raises ValueError``).
         index: the first dimension that differs, for ``size`` and ``strides``.
         expected: the predicted answer as text.
         real: the answer it is held against, as text.
@@ -53,8 +54,8 @@ def compare(op: torch._ops.OpOverload, expected: Outcome, real: Outcome) -> list
     """Everything in which a predicted outcome differs from the real one.
 
     Compared are the container and number of outputs; per tensor the rank, size, dtype, device, layout, significant strides,
-    storage offset, conj and neg bit, and, unless it is empty, which inputs it aliases; numbers by type, and integers and bools by value; and the same
-    for every argument that the schema says is written to and that is not itself an output.
+    storage offset, conj and neg bit, and, unless it is empty, which inputs it aliases; numbers by type, and integers and bools
+    by value; and the same for every argument that the schema says is written to and that is not itself an output.
     """
     found = _structure(expected.result, real.result)
     e_out, r_out = _leaves(expected.result), _leaves(real.result)
@@ -170,13 +171,13 @@ def _geometry(expected: torch.Tensor, real: torch.Tensor) -> Iterator[tuple[str,
     if real.layout is not torch.strided:
         return
     if unknown:
-        at = _known_stride_mismatch(expected, real)
-        if at is not None:
-            yield "strides", at
+        stride = _known_stride_mismatch(expected, real)
+        if stride is not None:
+            yield "strides", stride
     else:
-        same, at = check_significant_strides(expected, real, only_cuda=False)
+        same, stride = check_significant_strides(expected, real, only_cuda=False)
         if not same:
-            yield "strides", at
+            yield "strides", stride
     offset = expected.storage_offset()
     if not _is_wildcard(offset) and int(offset) != real.storage_offset():
         yield "offset", None

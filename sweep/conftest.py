@@ -1,12 +1,12 @@
 """pytest's side of the sweep: its options, and the hooks that hand plans to workers and results to the report.
 
-What is decided is decided elsewhere: what to run in ``session``, what an overload does in ``supervisor``, what is printed in ``report``.
+What to run is decided in ``session``, what becomes of an overload in ``supervisor``, what is printed in ``report``.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     default = Options()
     group = parser.getgroup("sweep", "operator sweep")
     group.addoption("--device", default=default.device, help="device to sweep: cpu, cuda, cuda:1, ... (default: %(default)s)")
-    group.addoption("--ops", action="append", default=[], metavar="GLOB", help="only overloads that match, as 'aten.add*'; repeatable")
+    group.addoption(
+        "--ops", action="append", default=[], metavar="GLOB", help="only overloads that match, as 'aten.add*'; repeatable"
+    )
     group.addoption("--crossref", action="append", default=[], metavar="NAME", help="only this crossref; repeatable")
     group.addoption("--corpus", default=None, metavar="DIR", help="use these recorded calls as they are, whatever made them")
     group.addoption("--results", default=default.results, metavar="DIR", help="where expect files lie (default: results/)")
     group.addoption(
-        "--call-timeout", type=float, default=default.timeout, metavar="S", help="seconds one call may take (default: %(default)s)"
+        "--call-timeout",
+        type=float,
+        default=default.timeout,
+        metavar="S",
+        help="seconds one call may take (default: %(default)s)",
     )
 
 
@@ -74,7 +80,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     identity = plan.identity
     return [
         f"sweep: torch {identity['build']} git {identity['git']}, {identity['device']}, {identity['capability']}",
-        f"sweep: {len(plan.selected)} of {len(plan.reasons)} overloads, crossrefs {' '.join(plan.crossrefs)}, expect files {plan.results}",
+        f"sweep: {len(plan.selected)} of {len(plan.reasons)} overloads, crossrefs {' '.join(plan.crossrefs)}",
+        f"sweep: expect files {plan.results}",
     ]
 
 
@@ -114,7 +121,7 @@ def supervisor(plan: Plan) -> Iterator[Supervisor]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Carries an item's result on its report, which xdist brings to the controller."""
     report = yield
     if call.when == "call":

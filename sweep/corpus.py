@@ -102,9 +102,7 @@ def load(folder: Path, name: str) -> list[Any]:
     described, data = read_arrays(folder / f"{name}.npz")
     view = memoryview(bytearray(data.tobytes()))
     try:
-        return [
-            Call(name, c["source"], c["args"], c["kwargs"], c["tensors"], c["storages"], data=view) for c in described
-        ]
+        return [Call(name, c["source"], c["args"], c["kwargs"], c["tensors"], c["storages"], data=view) for c in described]
     except (KeyError, TypeError) as error:
         raise CorpusError(f"corpus file {folder / name}.npz is of another format: run `make record` to make it anew") from error
 

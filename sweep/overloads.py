@@ -21,6 +21,7 @@ COMPOSITE_KEYS = ("CompositeExplicitAutogradNonFunctional", "CompositeExplicitAu
 #: A device's kernels live under its backend name alone or behind one of these prefixes (``SparseCPU``, ...).
 _FUNCTIONALITIES = ("", "Sparse", "SparseCsr", "Quantized", "NestedTensor", "Mkldnn")
 
+
 @dataclass(frozen=True)
 class Overload:
     """What the dispatcher says about one overload.

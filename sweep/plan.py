@@ -31,10 +31,7 @@ def identify(device: str, mark: Callable[[int, str], None] | None = None) -> dic
     except RuntimeError:
         known = ", ".join(d for d in device_types() if d != "meta")
         raise DeviceError(f"unknown device {device!r}: this torch knows {known}") from None
-    if parsed.type == "cpu":
-        capability = torch.backends.cpu.get_cpu_capability()
-    else:
-        capability = _accelerator(parsed)
+    capability = torch.backends.cpu.get_cpu_capability() if parsed.type == "cpu" else _accelerator(parsed)
     return {
         "torch": torch.__version__.partition("+")[0],
         "build": torch.__version__,
@@ -53,7 +50,9 @@ def _accelerator(device: torch.device) -> str:
     here = torch.accelerator.current_accelerator(check_available=True)
     if here is None or here.type != device.type:
         usable = "cpu" + (f", {here.type}" if here else "")
-        raise DeviceError(f"device {str(device)!r} cannot be used here: this machine and torch {torch.__version__} offer {usable}")
+        raise DeviceError(
+            f"device {str(device)!r} cannot be used here: this machine and torch {torch.__version__} offer {usable}"
+        )
     try:
         torch.zeros(1, device=device)
     except RuntimeError as error:

@@ -82,7 +82,7 @@ def record(
     shards = making / "shards"
     shards.mkdir(parents=True)
     log = _run_tasks(shards, identity["device"], workers, scratch, only, out)
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": corpus.FORMAT,
         "fingerprint": fingerprint(identity),
         "overloads": _merge(shards, making),
@@ -111,9 +111,7 @@ def _log_file(folder: Path) -> Path:
     return folder.with_name("recording.log")
 
 
-def _run_tasks(
-    shards: Path, device: str, workers: int, scratch: Path, only: list[str] | None, out: TextIO
-) -> dict[str, Any]:
+def _run_tasks(shards: Path, device: str, workers: int, scratch: Path, only: list[str] | None, out: TextIO) -> dict[str, Any]:
     """Runs all tasks in several processes; a task that kills its process costs only itself."""
     totals: Counter[str] = Counter()
     unrecordable: Counter[str] = Counter()

@@ -154,10 +154,8 @@ class Report:
         identity = self.plan.identity
         near = expect.nearest(Path(self.plan.results).parent.parent, identity)
         nearest = f"; the nearest there are: {_relative(near)}" if near else ""
-        return (
-            f"no expect files for torch {identity['release']} on {identity['device_type']} in {_relative(Path(self.plan.results))}{nearest}. "
-            f"To make them: {accept_command(self.plan)}"
-        )
+        wanted = f"torch {identity['release']} on {identity['device_type']} in {_relative(Path(self.plan.results))}"
+        return f"no expect files for {wanted}{nearest}. To make them: {accept_command(self.plan)}"
 
     def _table(self) -> str:
         counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -186,14 +184,18 @@ class Report:
     def _remarks(self) -> list[str]:
         remarks = []
         if self.plan.unknown:
-            remarks.append(f"the corpus has calls of {self.plan.unknown} overloads that this torch does not know; they were left out")
+            remarks.append(
+                f"the corpus has calls of {self.plan.unknown} overloads that this torch does not know; they were left out"
+            )
         try:
             differing = expect.differing_head(expect.load(Path(self.plan.results)), self.plan.identity)
         except expect.ExpectError as error:
             return [*remarks, str(error)]
         if differing is not None:
             here = expect.head("", self.plan.identity)[1]
-            remarks.append(f"the expect files were written on another machine ({differing}; here: {here}): differences may come from that")
+            remarks.append(
+                f"the expect files were written on another machine ({differing}; here: {here}): differences may come from that"
+            )
         return remarks
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,8 @@ class Sandbox:
         if self._process is None:
             self._start()
         assert self._connection is not None
-        try:
+        with suppress(OSError):  # it is gone already: receive says how
             self._connection.send_bytes(json.dumps({"function": function, "arguments": arguments}).encode())
-        except OSError:
-            pass  # it is gone already: receive says how
 
     @property
     def connection(self) -> Connection:
@@ -232,5 +231,3 @@ def each_done(sandboxes: list[Sandbox]) -> list[Sandbox]:
 
     ready = set(map(id, wait([s.connection for s in sandboxes])))
     return [s for s in sandboxes if id(s.connection) in ready]
-
-

@@ -19,7 +19,11 @@ _files = functools.cache(expect.load)
 
 
 def test_overload(
-    overload: str, plan: Plan, supervisor: Supervisor, record_property: Callable[[str, object], None], request: pytest.FixtureRequest
+    overload: str,
+    plan: Plan,
+    supervisor: Supervisor,
+    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
 ) -> None:
     """Runs an overload's calls under every crossref and compares the outcome with its section."""
     result, found = _find(overload, plan, supervisor)

@@ -65,7 +65,13 @@ def liars() -> dict[str, tuple[torch._ops.OpOverload, str, int | None]]:
         lambda x: torch.empty(x.shape, dtype=torch.complex64).conj(),
         "output 0 conj",
     )
-    plant("second", "(Tensor x) -> (Tensor, Tensor)", lambda x: (x.clone(), x.clone()), lambda x: (like(x), x.new_empty(3)), "output 1 rank")
+    plant(
+        "second",
+        "(Tensor x) -> (Tensor, Tensor)",
+        lambda x: (x.clone(), x.clone()),
+        lambda x: (like(x), x.new_empty(3)),
+        "output 1 rank",
+    )
     plant("raises", one, lambda x: x.clone(), _raise_lookup, "fake raises LookupError")
     plant("length", "(Tensor x) -> Tensor[]", lambda x: [x.clone(), x.clone()], lambda x: [like(x)], "outputs")
     return found

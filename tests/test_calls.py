@@ -41,7 +41,9 @@ def test_tensors_come_back_with_metadata_and_values(name, own):
     tensor = TENSORS[name]
     [rebuilt], _ = build(made(tensor), "cpu", own=own)
     assert metadata(rebuilt) == metadata(tensor)
-    assert torch.equal(torch.nan_to_num(rebuilt.resolve_neg().resolve_conj()), torch.nan_to_num(tensor.resolve_neg().resolve_conj()))
+    assert torch.equal(
+        torch.nan_to_num(rebuilt.resolve_neg().resolve_conj()), torch.nan_to_num(tensor.resolve_neg().resolve_conj())
+    )
 
 
 @pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
@@ -128,7 +130,9 @@ def test_a_printed_call_makes_the_same_call(name, fill):
     assert metadata(rebuilt) == metadata(tensor)
     assert (two, kwargs) == (2, {"scale": 1.5})
     if fill == "exact":
-        assert torch.equal(torch.nan_to_num(rebuilt.resolve_conj().resolve_neg()), torch.nan_to_num(tensor.resolve_conj().resolve_neg()))
+        assert torch.equal(
+            torch.nan_to_num(rebuilt.resolve_conj().resolve_neg()), torch.nan_to_num(tensor.resolve_conj().resolve_neg())
+        )
 
 
 def test_a_printed_call_keeps_shared_storages():
@@ -140,4 +144,7 @@ def test_a_printed_call_keeps_shared_storages():
 
 
 def test_a_call_prints_with_the_device_where_it_is_not_the_cpu():
-    assert expression(made(torch.zeros(2)), "cuda", "zeros") == "torch.ops.aten.test.default(torch.zeros((2,), dtype=torch.float32, device='cuda'))"
+    assert (
+        expression(made(torch.zeros(2)), "cuda", "zeros")
+        == "torch.ops.aten.test.default(torch.zeros((2,), dtype=torch.float32, device='cuda'))"
+    )

@@ -28,7 +28,7 @@ def test_finds_exactly_what_is_planted(name, crossref_name):
 
 @pytest.mark.parametrize("name", sorted(planted.liars()))
 def test_the_example_shows_the_finding_when_pasted(name):
-    op, what, index = planted.liars()[name]
+    op = planted.liars()[name][0]
     [finding] = check_calls(op, [planted.call(op, sample())], "cpu", ["fake"]).findings
     assert finding.example.startswith(f"torch.ops.sweep_planted.{op._schema.name.split('::')[1]}.default(torch.zeros((2, 3, 4)")
     real = eval(finding.example)

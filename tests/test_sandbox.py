@@ -23,8 +23,8 @@ import sys, time
 from pathlib import Path
 from sweep.sandbox import Sandbox
 with Sandbox(Path(sys.argv[1])) as sandbox:
-    print(sandbox.request("tests.child_functions:pid"), flush=True)
     try:
+        print(sandbox.request("tests.child_functions:pid"), flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print(sandbox.request("tests.child_functions:pid"), flush=True)
@@ -223,7 +223,9 @@ def test_an_overload_that_kills_nobody_is_run_once():
 
 
 def test_a_call_that_kills_is_a_finding_and_the_others_are_still_made():
-    supervisor, made = supervised(Died("crash SIGSEGV", 1, "fake"), Died("timeout", 3, "functionalize"), (finding("functionalize"),))
+    supervisor, made = supervised(
+        Died("crash SIGSEGV", 1, "fake"), Died("timeout", 3, "functionalize"), (finding("functionalize"),)
+    )
     result = supervisor.run("aten.abs.default")
     assert made == [([], True), ([1], True), ([1, 3], True)]
     assert (result.status, result.calls, result.given_up) == (KNOWN_BAD, 5, 0)

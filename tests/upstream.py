@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unittest.mock
 import warnings
@@ -53,7 +54,7 @@ def quietly(run: Callable[[], Any]) -> Exception | None:
 
 
 def flagged_by_seed(ops: Iterable[Any], dtype: torch.dtype) -> set[str]:
-    """The overloads at which ``enable_crossref_functionalize`` raises its assertion, one per sample at most, as it is used upstream."""
+    """The overloads at which ``enable_crossref_functionalize`` raises its assertion."""
     flagged: set[str] = set()
 
     def note(n: object, r: object, desc: Callable[[], str]) -> None:
@@ -69,8 +70,9 @@ def flagged_by_seed(ops: Iterable[Any], dtype: torch.dtype) -> set[str]:
     checked = dispatch.check_metadata_matches
     with unittest.mock.patch.object(dispatch, "check_metadata_matches", note), dispatch.enable_crossref_functionalize():
         for op, sample in samples(ops, dtype):
-            quietly(lambda: torch.func.functionalize(lambda: op(sample.input, *sample.args, **sample.kwargs))())
-            quietly(lambda: functionalized(op, sample))
+            plain = functools.partial(op, sample.input, *sample.args, **sample.kwargs)
+            quietly(torch.func.functionalize(plain))
+            quietly(functools.partial(functionalized, op, sample))
     return flagged
 
 
@@ -130,5 +132,3 @@ def flagged_by_us(ops: Iterable[Any], dtype: torch.dtype) -> dict[str, set[str]]
             if finding.crossref in flagged:
                 flagged[finding.crossref].add(inside[1] if inside else name)
     return flagged
-
-

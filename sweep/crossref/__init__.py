@@ -1,7 +1,7 @@
 """Crossrefs: ways of computing what a call should return, each held against what it really returns.
 
-A crossref is one file in this folder with a class named ``CrossRef`` that follows the protocol below. Adding one is adding a file:
-``--crossref NAME`` and the expect files take its name from the module.
+A crossref is one file in this folder with a class named ``CrossRef`` that follows the protocol below. Adding one is adding a
+file: ``--crossref NAME`` and the expect files take its name from the module.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Crossref ``fake``: what FakeTensor propagation says about a call's outputs, against what the call really returns.
 
-The counterpart upstream is ``torch._subclasses.CrossRefFakeMode``; here every mismatch is collected, and outputs whose size depends
-on data are compared as far as they are known instead of being skipped.
+The counterpart upstream is ``torch._subclasses.CrossRefFakeMode``; here every mismatch is collected, and outputs whose size
+depends on data are compared as far as they are known instead of being skipped.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _fake(value: Any, mode: FakeTensorMode, memo: dict[int, Any]) -> Any:
-    """A value with every tensor in it replaced by a fake one; the same tensor by the same fake, a shared storage by a shared one."""
+    """A value with every tensor in it replaced by a fake one; the same by the same, and a shared storage by a shared one."""
     if isinstance(value, torch.Tensor):
         known = memo.get(id(value))
         if known is None:

@@ -1,9 +1,9 @@
 """Crossref ``functionalize``: at every overload that dispatches to Functionalize, fake output against functionalized output.
 
 A call is made on functional tensors with the Python dispatcher on, through torch's own hook for it
-(``torch._dispatch.python.make_crossref_functionalize``). Where torch's version raises at the first mismatch and makes a new fake mode
-for every operator, this one collects all of them and shares one. A mismatch at an operator that a composite one is made of is
-reported where it happens, inside the call that was made.
+(``torch._dispatch.python.make_crossref_functionalize``). Where torch's version raises at the first mismatch and makes a new
+fake mode for every operator, this one collects all of them and shares one. A mismatch at an operator that a composite one is
+made of is reported where it happens, inside the call that was made.
 """
 
 from __future__ import annotations
@@ -51,16 +51,14 @@ class CrossRef:
             self._fakes = self._op = None
 
     def check(self, op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> list[Mismatch]:
-        args, kwargs = make()
         self._found = []
-        memo: dict[int, Any] = {}
         try:
-            f_args = [_functional(a, memo) for a in args]
-            f_kwargs = {name: _functional(v, memo) for name, v in kwargs.items()}
-            # Below autograd a composite operator dispatches to Functionalize like any other, as it does inside torch.func.functionalize,
-            # and is compared whole before it takes itself apart.
-            with _functionalization(), enable_python_dispatcher(), torch._C._AutoDispatchBelowAutograd():
-                op(*f_args, **f_kwargs)
+            _make_functionalized(op, make)
+            if torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "CompositeImplicitAutograd"):
+                # With autograd it has become other operators before it is functionalized, which are compared one by one. Below
+                # autograd, as inside torch.func.functionalize, it dispatches to Functionalize itself and is compared whole.
+                with torch._C._AutoDispatchBelowAutograd():
+                    _make_functionalized(op, make)
         except Exception as error:  # which class it raises is the finding, provided that the plain call does not
             _make_plainly(op, make)
             name = type(error).__name__
@@ -95,6 +93,16 @@ class CrossRef:
         for found in compare(op, fake, real):
             output = f"{inside}{found.output}".strip()
             self._found.append(Mismatch(output, found.kind, found.index, found.expected, found.real))
+
+
+def _make_functionalized(op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> None:
+    """Makes a call on functional tensors with the Python dispatcher on."""
+    args, kwargs = make()
+    memo: dict[int, Any] = {}
+    f_args = [_functional(a, memo) for a in args]
+    f_kwargs = {name: _functional(v, memo) for name, v in kwargs.items()}
+    with _functionalization(), enable_python_dispatcher():
+        op(*f_args, **f_kwargs)
 
 
 def _make_plainly(op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> None:

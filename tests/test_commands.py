@@ -1,0 +1,96 @@
+"""The commands print what they promise, and what cannot be done is one line on stderr and exit status 2."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from sweep import corpus
+from sweep.calls import encode
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def command(*arguments):
+    return subprocess.run([sys.executable, "-m", "sweep", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def refused(*arguments):
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (2, ""), done
+    [line] = done.stderr.splitlines()
+    assert line.startswith("sweep: ")
+    return line
+
+
+def recorded(folder, *calls):
+    name = calls[0].overload
+    folder.mkdir()
+    size = corpus.write_file(folder / f"{name}.npz", [c.as_json() for c in calls], [bytes(c.data) for c in calls])
+    manifest = {"format": corpus.FORMAT, "overloads": {name: {"calls": len(calls), "bytes": size}}}
+    (folder / corpus.MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def test_list_prints_one_object_per_overload():
+    done = command("list", "--ops", "aten.max_unpool2d*", "--json")
+    overloads = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(set(o) == {"name", "kind", "tags", "kernels", "schema", "namespace"} for o in overloads)
+    kinds = {o["name"]: o["kind"] for o in overloads}
+    assert kinds == {"aten.max_unpool2d.default": "functional", "aten.max_unpool2d.out": "out"}
+    assert all(o["kernels"]["cpu"] == ["CPU"] and o["namespace"] == "aten" for o in overloads)
+    assert overloads[0]["schema"].startswith("aten::max_unpool2d(Tensor self, ")
+
+
+def test_list_prints_a_table_of_one_device():
+    done = command("list", "--ops", "aten.max_unpool2d.*", "--device", "cpu")
+    header, *rows, total = done.stdout.splitlines()
+    assert header.split() == ["overload", "kind", "kernels", "tags"]
+    assert [row.split()[:4] for row in rows] == [
+        ["aten.max_unpool2d.default", "functional", "cpu:", "CPU"],
+        ["aten.max_unpool2d.out", "out", "cpu:", "CPU"],
+    ]
+    assert total == "2 overloads"
+
+
+def test_list_refuses_what_matches_nothing():
+    assert "no overload matches 'nothing*'" in refused("list", "--ops", "nothing*")
+    assert "unknown device 'nonsense'" in refused("list", "--device", "nonsense")
+
+
+def test_show_prints_a_call_that_can_be_pasted(tmp_path):
+    tensor = torch.tensor([[-1.5, 2.0], [0.0, -3.0]])
+    calls = [encode("aten.abs.default", (t,), {}, device="cpu", source=f"sample {t.dim()}") for t in (tensor[0], tensor.t())]
+    folder = recorded(tmp_path / "corpus", *calls)
+    done = command("show", "aten.abs.default", "1", "--corpus", str(folder))
+    assert done.returncode == 0, done
+    source, text = done.stdout.splitlines()
+    assert source == "# sample 2"
+    result = eval(text, {"torch": torch})
+    assert torch.equal(result, tensor.t().abs())
+    assert result.stride() == (1, 2)
+
+
+def test_show_refuses_what_is_not_recorded(tmp_path):
+    folder = recorded(tmp_path / "corpus", encode("aten.abs.default", (torch.zeros(2),), {}, device="cpu", source="test"))
+    assert "there are some of: aten.abs.default" in refused("show", "abs", "--corpus", str(folder))
+    assert "there is no call 1" in refused("show", "aten.abs.default", "1", "--corpus", str(folder))
+    assert "run `make record`" in refused("show", "aten.abs.default", "--corpus", str(tmp_path))
+
+
+def test_record_refuses_what_would_do_harm(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    assert "--corpus DIR" in refused("record", "--only", "x")
+    assert "at least 1 process" in refused("record", "--workers", "0", "--corpus", str(tmp_path / "corpus"))
+    assert "is not empty and not a corpus" in refused("record", "--only", "x", "--corpus", str(tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_record_refuses_tasks_that_there_are_not(tmp_path):
+    assert "'x'" in refused("record", "--only", "x", "--corpus", str(tmp_path / "corpus"))
+    assert not (tmp_path / "corpus").exists()

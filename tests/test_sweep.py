@@ -1,0 +1,374 @@
+"""The whole way, through pytest itself: what fails, what is accepted, and what stays as it is when anything goes wrong."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from sweep import expect
+from sweep.session import WORK
+
+ROOT = Path(__file__).resolve().parent.parent
+LIAR = "aten.max_unpool2d.default"
+RECORDED = ["opinfo:op_db/*/nn.functional.max_unpool2d/float32", "opinfo:op_db/*/sort/float32"]
+INVENTED = """\
+fake: output 0 dtype: 1 of 1 call, float32
+  torch.ops.aten.detach.default(torch.zeros((), dtype=torch.float32))
+  fake: float64 () strides ()
+  real: float32 () strides ()
+"""
+
+
+def environment(*, accept):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "EXPECTTEST_"))}
+    return {**clean, **({"EXPECTTEST_ACCEPT": "1"} if accept else {})}
+
+
+def command(known, results, *arguments):
+    options = ["--corpus", str(known / "corpus"), "--results", str(results)]
+    return [sys.executable, "-m", "pytest", "-q", "sweep/", *options, *arguments]
+
+
+def sweep(known, results, *arguments, accept=False):
+    line = command(known, results, *arguments)
+    return subprocess.run(line, cwd=ROOT, env=environment(accept=accept), capture_output=True, text=True, timeout=300)
+
+
+def ops(*names):
+    return [part for name in names for part in ("--ops", name)]
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory):
+    """A small corpus, the expect files that a whole run accepted for it, and its ``run.jsonl``; made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "known"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "run.jsonl").exists():
+            make(folder)
+    yield folder
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.copytree(folder / "users", WORK, dirs_exist_ok=True)
+
+
+def make(folder):
+    for run in WORK.glob("*/cpu/run.jsonl"):
+        (folder / "users" / run.parent.relative_to(WORK)).mkdir(parents=True)
+        shutil.copy2(run, folder / "users" / run.relative_to(WORK))
+    (folder / "users").mkdir(exist_ok=True)
+    only = [part for glob in RECORDED for part in ("--only", glob)]
+    record = [sys.executable, "-m", "sweep", "record", "--workers", "2", *only, "--corpus", str(folder / "corpus")]
+    subprocess.run(record, cwd=ROOT, env=environment(accept=False), check=True, capture_output=True, timeout=120)
+    done = sweep(folder, folder / "results", "-n", "2", accept=True)
+    assert done.returncode == 0, done.stdout
+    shutil.copy(WORK / expect_folder(folder / "results").relative_to(folder / "results") / "run.jsonl", folder / "run.jsonl")
+
+
+def expect_folder(results):
+    [folder] = results.glob("*/cpu")
+    return folder
+
+
+def copied(known, tmp_path):
+    shutil.copytree(known / "results", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def change(results, **texts):
+    """Rewrites sections of ``aten.expect`` by hand: overload (with ``__`` for dots) -> new text, or ``None`` to drop it."""
+    path = expect_folder(results) / "aten.expect"
+    file = expect.parse(path.read_text(), "aten", str(path))
+    for name, text in texts.items():
+        file.put(name.replace("__", "."), expect.ABSENT_TEXT if text is None else text)
+    path.write_text(file.render())
+
+
+def section(results, name):
+    path = expect_folder(results) / "aten.expect"
+    return expect.parse(path.read_text(), "aten", str(path)).text_of(name)
+
+
+# --- what passes, fails and is said ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_run_that_finds_what_is_expected_passes_and_writes_no_expect_file(known, processes):
+    before = content(known / "results")
+    done = sweep(known, known / "results", "-n", processes, *ops("aten.max_unpool2d*"))
+    assert done.returncode == 0, done.stdout
+    assert "1 passed, 1 skipped" in done.stdout
+    assert done.stderr == ""
+    assert content(known / "results") == before
+
+
+@pytest.fixture(scope="module")
+def planted(known, tmp_path_factory):
+    """A whole run against expect files that are wrong in four ways."""
+    results = copied(known, tmp_path_factory.mktemp("planted"))
+    change(
+        results,
+        aten__max_unpool2d__default=expect.AGREE_TEXT,
+        aten__detach__default=INVENTED,
+        aten__sort__stable=None,
+        aten__abs__default=None,
+        aten__no_such_op__default=INVENTED,
+    )
+    before = content(results)
+    done = sweep(known, results, "-n", "2")
+    assert content(results) == before
+    return done
+
+
+def test_a_regression_fails_with_a_diff_and_the_command_that_accepts_it(planted):
+    assert planted.returncode == 1
+    assert "-agrees\n" in planted.stdout
+    assert "+fake: output 0 strides[1]: 40 of 80 calls, float32\n" in planted.stdout
+    assert f"To accept what was found: make accept OPS={LIAR}\n" in planted.stdout
+    assert f"\nnew  {LIAR}: agrees -> fake: output 0 strides[1]; functionalize: output 0 strides[1]\n" in planted.stdout
+
+
+def test_an_improvement_fails_as_gone(planted):
+    assert "\ngone aten.detach.default: fake: output 0 dtype -> agrees\n" in planted.stdout
+
+
+def test_an_overload_that_the_file_does_not_know_fails_as_new(planted):
+    assert "\nnew  aten.sort.stable: not in the expect file -> agrees\n" in planted.stdout
+    assert "\nnew  aten.abs.default: not in the expect file -> not called: no sample\n" in planted.stdout
+
+
+def test_a_section_about_no_overload_fails_as_gone(planted):
+    assert "\ngone aten.no_such_op.default: fake: output 0 dtype -> no such overload in this torch\n" in planted.stdout
+
+
+def test_what_is_unexpected_and_nothing_else_is_counted(planted):
+    assert "\n5 unexpected; to accept them: make accept\n" in planted.stdout
+    [row] = [line.split() for line in planted.stdout.splitlines() if line.startswith("aten ")]
+    assert row[-2:] == ["3", "2"]
+
+
+def test_a_run_leaves_one_object_per_overload(known):
+    lines = [json.loads(line) for line in (known / "run.jsonl").read_text().splitlines()]
+    names = [line["overload"] for line in lines]
+    assert names == sorted(set(names))
+    assert set(names) == {o for file in expect.load(expect_folder(known / "results")).values() for o in file.overloads()}
+    assert all(line.keys() >= {"overload", "status", "reason", "calls", "seconds", "findings"} for line in lines)
+    by_name = {line["overload"]: line for line in lines}
+    assert (by_name[LIAR]["status"], by_name[LIAR]["calls"]) == ("known-bad", 80)
+    assert [finding["crossref"] for finding in by_name[LIAR]["findings"]] == ["fake", "functionalize"]
+    assert (by_name["aten.sort.stable"]["status"], by_name["aten.sort.stable"]["findings"]) == ("agrees", [])
+    assert (by_name["aten.abs.default"]["status"], by_name["aten.abs.default"]["reason"]) == ("not-called", "no sample")
+
+
+def test_without_expect_files_a_run_fails_and_names_the_nearest(known, tmp_path):
+    folder = expect_folder(known / "results")
+    for release, device in (("2.1", "cpu"), ("2.2", "cpu"), (folder.parent.name, "cuda")):
+        shutil.copytree(folder, tmp_path / release / device)
+    before = content(tmp_path)
+    done = sweep(known, tmp_path, *ops("aten.max_unpool2d.out"))
+    assert done.returncode == 1
+    assert f"no expect files for torch {folder.parent.name} on cpu in {tmp_path / folder.parent.name / 'cpu'}" in done.stdout
+    assert f"the nearest there are: {tmp_path / '2.2' / 'cpu'}. To make them: make accept" in done.stdout
+    accepted = sweep(known, tmp_path, *ops("aten.max_unpool2d.out"), accept=True)
+    assert accepted.returncode == 1
+    assert "nothing was accepted" in accepted.stdout
+    assert content(tmp_path) == before
+
+
+# --- what is accepted --------------------------------------------------------------------------------------------------
+
+
+def test_accepting_everything_again_gives_the_same_bytes_whatever_was_there(known, tmp_path):
+    results = copied(known, tmp_path)
+    change(results, aten__no_such_op__default=INVENTED, aten__detach__default=INVENTED, aten__abs__default=None)
+    gone = expect.ExpectFile(agree={"no_such_namespace.op.default"})
+    expect.write(expect_folder(results), {"no_such_namespace": gone}, whole=False)
+    done = sweep(known, results, "-n", "2", accept=True)
+    assert done.returncode == 0, done.stdout
+    assert content(results) == content(known / "results")
+    assert [line.rpartition("/")[2] for line in done.stdout.splitlines() if line.startswith("accepted: ")] == [
+        "aten.expect",
+        "no_such_namespace.expect",
+    ]
+
+
+@pytest.mark.parametrize("subset", [ops("aten.max_unpool2d*"), ["-k", "max_unpool2d"]], ids=["--ops", "-k"])
+def test_accepting_a_subset_touches_only_what_ran(known, tmp_path, subset):
+    results = copied(known, tmp_path)
+    kept = {"aten__detach__default": INVENTED, "aten__sort__stable": None, "aten__no_such_op__default": INVENTED}
+    change(results, **kept)
+    wanted = content(results)
+    change(results, aten__max_unpool2d__default=expect.AGREE_TEXT, aten__max_unpool2d__out=None)
+    assert content(results) != wanted
+    done = sweep(known, results, *subset, accept=True)
+    assert done.returncode == 0, done.stdout
+    assert content(results) == wanted
+
+
+def test_one_crossref_compares_and_accepts_only_what_it_says(known, tmp_path):
+    results = copied(known, tmp_path)
+    fakes = expect.only(section(results, LIAR), ["fake"])
+    others = INVENTED.replace("fake: output", "functionalize: output")
+    change(results, aten__max_unpool2d__default=fakes + others)
+    arguments = ("--crossref", "fake", *ops(LIAR))
+    assert sweep(known, results, *arguments).returncode == 0
+    change(results, aten__max_unpool2d__default=INVENTED + others)
+    failed = sweep(known, results, *arguments)
+    assert failed.returncode == 1
+    assert "functionalize: output" not in failed.stdout
+    assert sweep(known, results, *arguments, accept=True).returncode == 0
+    assert section(results, LIAR) == fakes + others
+
+
+# --- what cannot be done -----------------------------------------------------------------------------------------------
+
+
+def refused(known, results, *arguments, accept=False):
+    before = content(results)
+    done = sweep(known, results, *arguments, accept=accept)
+    assert (done.returncode, done.stdout.strip()) == (4, ""), done
+    [line] = done.stderr.strip().splitlines()
+    assert content(results) == before
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "nonsense"], "unknown device 'nonsense'"),
+        pytest.param(
+            ["--device", "cuda"],
+            "device 'cuda' cannot be used here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
+        (["--ops", "aten.abs*", "--ops", "nothing*"], "no overload matches 'nothing*'"),
+        (["--crossref", "fake", "--crossref", "guess"], "unknown crossref 'guess'; there are: fake, functionalize"),
+        (["--corpus", "tests"], "run `make record`"),
+    ],
+)
+@pytest.mark.parametrize("accept", [False, True])
+def test_what_does_not_exist_is_refused_before_anything_runs(known, arguments, message, accept):
+    assert message in refused(known, known / "results", "-n", "2", *arguments, accept=accept)
+
+
+def test_a_corpus_with_a_file_cut_short_is_refused_before_anything_runs(known, tmp_path):
+    shutil.copytree(known / "corpus", tmp_path / "corpus")
+    path = tmp_path / "corpus" / f"{LIAR}.npz"
+    os.truncate(path, path.stat().st_size // 2)
+    message = refused(known, known / "results", "--corpus", str(tmp_path / "corpus"), *ops("aten.sort.stable"))
+    assert f"corpus file {path} has" in message
+
+
+def test_a_corpus_with_a_changed_file_fails_and_nothing_is_accepted(known, tmp_path):
+    results = copied(known, tmp_path)
+    change(results, aten__max_unpool2d__out=None)
+    before = content(results)
+    shutil.copytree(known / "corpus", tmp_path / "corpus")
+    path = tmp_path / "corpus" / f"{LIAR}.npz"
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    done = sweep(known, results, "--corpus", str(tmp_path / "corpus"), *ops("aten.max_unpool2d*"), accept=True)
+    assert done.returncode == 1
+    assert f"corpus file {path} is damaged" in done.stdout
+    assert "nothing was accepted" in done.stdout
+    assert content(results) == before
+
+
+@pytest.mark.parametrize("accept", [False, True])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<<<<<<< HEAD\n", "aten.expect:3: a conflict marker"),
+        ("[prims.abs.default]\nnot called: no sample\n", "aten.expect:3: unknown section [prims.abs.default]"),
+    ],
+)
+def test_an_unreadable_expect_file_is_refused_and_kept(known, tmp_path, text, message, accept):
+    results = copied(known, tmp_path)
+    path = expect_folder(results) / "aten.expect"
+    head, rest = path.read_text().split("# Written by", 1)
+    path.write_text(f"{head}{text}# Written by{rest}")
+    assert message in refused(known, results, *ops("prims.abs.default"), accept=accept)
+
+
+# --- what is interrupted -----------------------------------------------------------------------------------------------
+
+
+def children(pid):
+    """The processes that a process has started, with their command lines."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            try:
+                found[int(child)] = Path(f"/proc/{child}/cmdline").read_text()
+            except FileNotFoundError:
+                continue
+    return found
+
+
+def busy_worker(controller):
+    """A worker of xdist that has started its own child, so that it is making calls."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for pid, line in children(controller).items():
+            if "sweep.child" not in line and any("sweep.child" in child for child in children(pid).values()):
+                return pid
+        time.sleep(0.02)
+    raise AssertionError("no worker started a child")
+
+
+def interrupted(known, results, interrupt, *arguments):
+    """Accepts, but is interrupted after the first overload is done: the exit status and the output."""
+    change(results, aten__max_unpool2d__default=expect.AGREE_TEXT, aten__copy___default=INVENTED, aten__max_unpool2d__out=None)
+    before = content(results)
+    line = [*command(known, results, "-v", "-v", *arguments), *ops("aten.max_unpool2d*", "aten.copy_.default", "aten.sort.*")]
+    with subprocess.Popen(
+        line,
+        cwd=ROOT,
+        env=environment(accept=True),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        output = ""
+        while not any(word in output for word in ("PASSED", "SKIPPED")):
+            read = process.stdout.readline()
+            assert read, output
+            output += read
+        interrupt(process.pid)
+        rest, _ = process.communicate(timeout=60)
+    assert content(results) == before
+    return process.returncode, output + rest
+
+
+def test_a_killed_worker_leaves_the_expect_files_as_they_were(known, tmp_path):
+    status, output = interrupted(
+        known, copied(known, tmp_path), lambda controller: os.kill(busy_worker(controller), signal.SIGKILL), "-n", "2"
+    )
+    assert status == 1, output
+    assert "nothing was accepted" in output
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_an_interrupted_run_leaves_the_expect_files_as_they_were(known, tmp_path, processes):
+    interrupt = lambda controller: os.kill(controller, signal.SIGINT)  # noqa: E731
+    status, output = interrupted(known, copied(known, tmp_path), interrupt, "-n", processes)
+    assert status == 2, output
+    assert "nothing was accepted" in output
