@@ -32,8 +32,14 @@ def list_tasks(device: str, only: list[str] | None = None, mark: Callable[[int, 
         device: the device to record on.
         only: globs; a task that matches none of them is left out.
         mark: not used.
+
+    Raises:
+        LookupError: a glob matches no task.
     """
     tasks = [f"{name}:{task}" for name in opinfo_adapters.names() for task in opinfo_adapters.load(name).tasks(device)]
+    for glob in only or ():
+        if not fnmatch.filter(tasks, glob):
+            raise LookupError(f"no task matches {glob!r}; they are named as {tasks[0]!r}")
     return [t for t in tasks if only is None or any(fnmatch.fnmatchcase(t, glob) for glob in only)]
 
 

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"sweep: {error}", file=sys.stderr)
         return 2
     except ChildError as error:
-        if error.name not in ("DeviceError", "CorpusError", "IndexError"):
+        if error.name not in ("DeviceError", "CorpusError", "IndexError", "LookupError"):
             raise
         print(f"sweep: {error.message}", file=sys.stderr)
         return 2

@@ -45,10 +45,10 @@ def main(requests: int, trace: int) -> None:
         mark(-1, "start")
         try:
             value = getattr(importlib.import_module(module), function)(**request["arguments"], mark=mark)
-            reply = {"value": value}
+            reply = json.dumps({"value": value})
         except Exception as error:  # the parent raises it anew, with this traceback
-            reply = {"error": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
-        connection.send_bytes(json.dumps(reply).encode())
+            reply = json.dumps({"error": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()})
+        connection.send_bytes(reply.encode())
         # What an operator printed belongs to no one; without this, a talkative one would fill the disk.
         os.ftruncate(1, 0)
 

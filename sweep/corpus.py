@@ -85,7 +85,7 @@ def read_arrays(path: Path) -> tuple[Any, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return json.loads(arrays["calls"].tobytes()), arrays["data"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
         raise CorpusError(
             f"corpus file {path} is damaged or not a corpus file ({type(error).__name__}): run `make record` to make it anew"
         ) from error
@@ -119,18 +119,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         files: dict[str, dict[str, int]] = manifest["overloads"]
         if manifest["format"] != FORMAT:
             raise ValueError(manifest["format"])
+        sizes = {name: entry["bytes"] for name, entry in files.items()}
     except FileNotFoundError:
         raise CorpusError(f"no corpus in {folder}: run `make record`") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorpusError(f"{path} is not the manifest of a corpus: run `make record`, or name another --corpus") from error
-    for name, entry in files.items():
+    for name, recorded in sizes.items():
         try:
             size = os.stat(folder / f"{name}.npz").st_size
         except FileNotFoundError:
             raise CorpusError(f"corpus file {folder / name}.npz is missing: run `make record` to make it anew") from None
-        if size != entry["bytes"]:
+        if size != recorded:
             raise CorpusError(
-                f"corpus file {folder / name}.npz has {size} bytes, the manifest says {entry['bytes']}: "
+                f"corpus file {folder / name}.npz has {size} bytes, the manifest says {recorded}: "
                 "it is damaged, run `make record` to make it anew"
             )
     return manifest

@@ -75,22 +75,18 @@ def record(
 
     Returns:
         The manifest.
+
+    Raises:
+        sweep.sandbox.ChildError: of a ``LookupError``, where a glob matches no task; the corpus is as it was.
     """
-    started = time.monotonic()
+    made_from = fingerprint(identity)
     making = folder.with_name(f"{folder.name}.making")
     shutil.rmtree(making, ignore_errors=True)
-    shards = making / "shards"
-    shards.mkdir(parents=True)
-    log = _run_tasks(shards, identity["device"], workers, scratch, only, out)
-    manifest: dict[str, Any] = {
-        "format": corpus.FORMAT,
-        "fingerprint": fingerprint(identity),
-        "overloads": _merge(shards, making),
-        "log": log,
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    shutil.rmtree(shards)
-    (making / corpus.MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+    try:
+        manifest = _make(making, made_from, workers, scratch, only, out)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
     _log_file(folder).write_text(_log_text(manifest))
     old = folder.with_name(f"{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -104,6 +100,26 @@ def record(
         f"what could not be recorded: {_log_file(folder)}",
         file=out,
     )
+    return manifest
+
+
+def _make(
+    making: Path, made_from: dict[str, Any], workers: int, scratch: Path, only: list[str] | None, out: TextIO
+) -> dict[str, Any]:
+    """Makes a whole corpus in a folder and returns its manifest."""
+    started = time.monotonic()
+    shards = making / "shards"
+    shards.mkdir(parents=True)
+    log = _run_tasks(shards, made_from["device"], workers, scratch, only, out)
+    manifest: dict[str, Any] = {
+        "format": corpus.FORMAT,
+        "fingerprint": made_from,
+        "overloads": _merge(shards, making),
+        "log": log,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    shutil.rmtree(shards)
+    (making / corpus.MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
     return manifest
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from sweep import corpus, crossref
 from sweep.calls import FILLS, Call, build, expression
 from sweep.compare import Mismatch
-from sweep.crossref.excused import is_excused
+from sweep.crossref.excused import why_excused
 from sweep.crossref.fakes import Fakes
 from sweep.findings import Finding, Result, ordered
 from sweep.overloads import resolve
@@ -122,8 +122,12 @@ def check_calls(
     skipped = frozenset(skip)
     shown: dict[_Key, dict[int, Mismatch]] = {}
     fakes = Fakes(op)
+    excuses = [why for why in (why_excused(n, name) for n in crossrefs) if why]
+    if len(excuses) == len(crossrefs):
+        return Result(name, reason=f"excused: {excuses[0]}")  # nobody looks, which is not the same as agreeing
     with ExitStack() as stack:
-        checkers = {n: crossref.load(n) for n in crossrefs if not is_excused(n, name)}
+        checkers = {n: crossref.load(n) for n in crossrefs if not why_excused(n, name)}
+        stack.enter_context(_own_randomness(device))
         for checker in checkers.values():
             stack.enter_context(checker.opened(op, fakes))
         for at, call in enumerate(calls):
@@ -141,6 +145,14 @@ def check_calls(
         findings = [_finding(key, where, calls, checkers, op, device, fakes, tried=examples) for key, where in shown.items()]
     made = len(calls) - len(skipped)
     return Result(name, calls=made, seconds=time.perf_counter() - started, findings=ordered(findings))
+
+
+def _own_randomness(device: str) -> AbstractContextManager[None]:
+    """Gives the calls random states of their own and brings back the process's afterwards."""
+    place = torch.device(device)
+    if place.type == "cpu":
+        return torch.random.fork_rng(devices=[])
+    return torch.random.fork_rng(devices=[place.index or 0], device_type=place.type)
 
 
 def _maker(op: torch._ops.OpOverload, call: Call, device: str) -> _Make:

@@ -188,9 +188,16 @@ class Sandbox:
             except subprocess.TimeoutExpired:  # it closed its pipe and lives on
                 ending = "hangs up"
             else:
-                ending = f"crash {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
+                ending = f"crash {_signal_name(-code)}" if code < 0 else f"exit {code}"
         self.close()
         raise Died(ending, call, phase)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        return f"SIG{number}"
 
 
 def _socket_pair() -> tuple[int, int]:

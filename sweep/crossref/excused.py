@@ -19,6 +19,6 @@ EXCUSED: dict[str, dict[str, str]] = {
 }
 
 
-def is_excused(crossref: str, overload: str) -> bool:
-    """Whether a crossref leaves an overload out."""
-    return overload in EXCUSED.get(crossref, {})
+def why_excused(crossref: str, overload: str) -> str | None:
+    """Why a crossref leaves an overload out; ``None`` if it does not."""
+    return EXCUSED.get(crossref, {}).get(overload)
