@@ -1,4 +1,4 @@
-"""One call of one overload: its signature, its plain-data form, its rebuilt arguments, and its printed form.
+"""One call of one overload: its signature, its plain-data form, and its arguments rebuilt from that.
 
 A call on disk is JSON plus a block of bytes; nothing here knows where calls come from, where files lie, or what is expected.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -252,7 +252,7 @@ class _Encoder:
         else:
             offset, size, stride = tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
             item = tensor.element_size()
-            first, last = offset * item, (offset + _extent(size, stride)) * item
+            first, last = offset * item, (offset + extent(size, stride)) * item
             floating = tensor.dtype.is_floating_point or tensor.dtype.is_complex
             storage = self._storage(tensor.untyped_storage(), first, last, floating)
             described.update(size=list(size), stride=list(stride), offset=offset, storage=storage)
@@ -300,7 +300,7 @@ class _Encoder:
             described["bytes"] = [first, at, last - first]
 
 
-def _extent(size: tuple[int, ...], stride: tuple[int, ...]) -> int:
+def extent(size: tuple[int, ...], stride: tuple[int, ...]) -> int:
     """How many elements past its offset a strided tensor reaches (0 for an empty one)."""
     if 0 in size:
         return 0
@@ -349,7 +349,7 @@ def build(call: Call, device: str, *, own: bool = True) -> tuple[list[Any], dict
             right only for a call that writes to none of its arguments.
     """
     target = torch.device(device)
-    storages = [_build_storage(s, call, target, own) for s in call.storages]
+    storages = [build_storage(s, call, target, own) for s in call.storages]
     tensors: list[torch.Tensor] = []
     for described in call.tensors:
         tensors.append(_build_tensor(described, storages, tensors, target))
@@ -389,7 +389,8 @@ _DECODERS: dict[str, Callable[[Any, Callable[[Any], Any], list[torch.UntypedStor
 }
 
 
-def _build_storage(described: dict[str, Any], call: Call, target: torch.device, own: bool) -> torch.UntypedStorage:
+def build_storage(described: dict[str, Any], call: Call, target: torch.device, own: bool) -> torch.UntypedStorage:
+    """A storage with the recorded values; one that was too large to keep is refilled."""
     nbytes, kept, place = described["nbytes"], described.get("bytes"), _place(described["device"], target)
     if not nbytes:
         return torch.UntypedStorage(0, device=place)
@@ -450,182 +451,3 @@ def _assemble(described: dict[str, Any], parts: dict[str, torch.Tensor]) -> torc
     return torch.sparse_compressed_tensor(
         *parts.values(), size=described["size"], layout=getattr(torch, layout), check_invariants=False
     )
-
-
-# --- Call -> text ------------------------------------------------------------------------------------------------------
-
-#: How the values of a printed call are written, simplest first: constants where any value shows the finding, the recorded
-#: values where it depends on them.
-FILLS = ("zeros", "ones", "exact")
-
-#: A storage of more elements than this is never written out.
-_WRITTEN_ELEMENTS = 64
-
-
-def expression(call: Call, device: str, fill: str, *, callee: str | None = None) -> str | None:
-    """The call as one pasteable Python expression, or ``None`` where ``fill`` cannot write it down.
-
-    Tensors are written with size and dtype, and with stride and offset where those are not the contiguous ones; tensors that
-    share a storage still do.
-
-    Args:
-        call: the call.
-        device: the device it is made on; ``cpu`` is left out.
-        fill: one of ``FILLS``.
-        callee: what to call instead of ``torch.ops.<overload>``.
-    """
-    printer = _Printer(call, device, fill)
-    parts = [printer.value(a) for a in call.args]
-    parts += [f"{name}={printer.value(v)}" for name, v in call.kwargs.items()]
-    return None if printer.failed else f"{callee or 'torch.ops.' + call.overload}({', '.join(parts)})"
-
-
-class _Printer:
-    def __init__(self, call: Call, device: str, fill: str) -> None:
-        self.call, self.device, self.fill = call, device, fill
-        self.failed = False
-        self._named: set[str] = set()
-        self._tensor_uses = _count(t for v in (*call.args, *call.kwargs.values()) for t in _tensor_refs(v))
-        self._storage_uses = _count(t["storage"] for t in call.tensors if "storage" in t)
-
-    def value(self, value: Any) -> str:
-        if isinstance(value, list):
-            return "[" + ", ".join(map(self.value, value)) + "]"
-        if not isinstance(value, dict):
-            return repr(value)
-        [(tag, inner)] = value.items()
-        match tag:
-            case "tensor":
-                return self._tensor(inner)
-            case "float":
-                return _number(float(inner))
-            case "complex":
-                return f"complex({_number(float(inner[0]))}, {_number(float(inner[1]))})"
-            case "tuple":
-                return "(" + ", ".join(map(self.value, inner)) + ("," if len(inner) == 1 else "") + ")"
-            case "device":
-                return f"torch.device({self._place(inner)!r})"
-            case "generator":
-                return f"torch.Generator({self._place(inner)!r})"
-            case "storage":
-                described = self.call.storages[inner]
-                return f"torch.UntypedStorage({described['nbytes']}, device={self._place(described['device'])!r})"
-            case _:
-                return f"torch.{inner}"
-
-    def _place(self, name: str) -> str:
-        return self.device if name == "self" else name
-
-    def _tensor(self, at: int) -> str:
-        name = f"t{at}"
-        if name in self._named:
-            return name
-        text = self._write_tensor(self.call.tensors[at])
-        if self._tensor_uses.get(at, 0) > 1:
-            self._named.add(name)
-            return f"({name} := {text})"
-        return text
-
-    def _write_tensor(self, described: dict[str, Any]) -> str:
-        if "parts" in described:
-            return self._write_parts(described)
-        size, stride, offset = described["size"], described["stride"], described["offset"]
-        storage = self.call.storages[described["storage"]]
-        item = getattr(torch, described["dtype"]).itemsize
-        shared = self._storage_uses[described["storage"]] > 1
-        whole = storage["nbytes"] // item if shared else offset + _extent(tuple(size), tuple(stride))
-        contiguous = offset == 0 and stride == _contiguous(size)
-        if contiguous and not shared:
-            text = self._values(size, whole, described)
-        else:
-            flat = self._flat(described["storage"], whole, described) if shared else self._values([whole], whole, described)
-            extra = f", {offset}" if offset else ""
-            text = f"{flat}.as_strided({_tuple(size)}, {_tuple(stride)}{extra})"
-        if described.get("conj"):
-            text = f"{text}.conj()"
-        return f"torch._neg_view({text})" if described.get("neg") else text
-
-    def _flat(self, at: int, whole: int, described: dict[str, Any]) -> str:
-        """A storage that several tensors look into, named at its first use; they must agree on a dtype to be written."""
-        if len({t["dtype"] for t in self.call.tensors if t.get("storage") == at}) > 1:
-            self.failed = True
-        name = f"s{at}"
-        if name in self._named:
-            return name
-        self._named.add(name)
-        return f"({name} := {self._values([whole], whole, described)})"
-
-    def _values(self, size: list[int], whole: int, described: dict[str, Any]) -> str:
-        """A contiguous tensor of ``size`` that covers the first ``whole`` elements of a storage."""
-        dtype = described["dtype"]
-        place = self._place(described["device"])
-        options = f"dtype=torch.{dtype}" + (f", device={place!r}" if place != "cpu" else "")
-        if whole == 0 or self.fill != "exact":
-            return f"torch.{'zeros' if whole == 0 else self.fill}({_tuple(size)}, {options})"
-        storage = self.call.storages[described["storage"]]
-        if whole > _WRITTEN_ELEMENTS or "bytes" not in storage:
-            self.failed = True
-            return ""
-        live = getattr(torch, dtype)
-        flat = torch.empty(0, dtype=live).set_(_build_storage(storage, self.call, torch.device("cpu"), own=True))[:whole]
-        wide = flat.to(torch.complex128 if live.is_complex else torch.float64 if live.is_floating_point else torch.int64)
-        wide = wide.bool() if live is torch.bool else wide
-        text = f"torch.tensor([{', '.join(_literal(v) for v in wide.tolist())}], {options})"
-        return text if len(size) == 1 else f"{text}.view({_tuple(size)})"
-
-    def _write_parts(self, described: dict[str, Any]) -> str:
-        # The parts of a sparse tensor hold indices: only the recorded values make a valid tensor.
-        fill, self.fill = self.fill, "exact" if described["layout"] != "_mkldnn" else self.fill
-        parts = {name: self._tensor(at) for name, at in described["parts"].items()}
-        self.fill = fill
-        layout = described["layout"]
-        if layout == "nested":
-            return f"torch.ops.aten._nested_view_from_buffer({', '.join(parts.values())})"
-        if layout == "_mkldnn":
-            return f"{parts['dense']}.to_mkldnn()"
-        inner = ", ".join(parts.values())
-        if layout == "sparse_coo":
-            coalesced = described["is_coalesced"]
-            return f"torch.sparse_coo_tensor({inner}, {_tuple(described['size'])}, is_coalesced={coalesced})"
-        return f"torch.sparse_compressed_tensor({inner}, {_tuple(described['size'])}, layout=torch.{layout})"
-
-
-def _tensor_refs(value: Any) -> Iterable[int]:
-    if isinstance(value, list):
-        for v in value:
-            yield from _tensor_refs(v)
-    elif isinstance(value, dict):
-        [(tag, inner)] = value.items()
-        if tag == "tensor":
-            yield inner
-        elif tag == "tuple":
-            yield from _tensor_refs(inner)
-
-
-def _count(items: Iterable[int]) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for item in items:
-        counts[item] = counts.get(item, 0) + 1
-    return counts
-
-
-def _contiguous(size: list[int]) -> list[int]:
-    stride, step = [], 1
-    for n in reversed(size):
-        stride.append(step)
-        step *= max(n, 1)
-    return stride[::-1]
-
-
-def _tuple(numbers: list[int]) -> str:
-    return repr(tuple(numbers))
-
-
-def _number(value: float) -> str:
-    return repr(value) if math.isfinite(value) else f"float({str(value)!r})"
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, complex):
-        return f"complex({_number(value.real)}, {_number(value.imag)})"
-    return _number(value) if isinstance(value, float) else repr(value)

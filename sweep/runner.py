@@ -15,12 +15,13 @@ from typing import Any
 import torch
 
 from sweep import corpus, crossref
-from sweep.calls import FILLS, Call, build, expression
+from sweep.calls import Call, build
 from sweep.compare import Mismatch
 from sweep.crossref.excused import why_excused
 from sweep.crossref.fakes import Fakes
 from sweep.findings import Finding, Result, ordered
 from sweep.overloads import resolve
+from sweep.printing import FILLS, expression
 
 #: How many of the calls that show a finding are tried, smallest first, for one that can be pasted.
 _EXAMPLES_TRIED = 4

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sweep.calls import KEPT_BYTES, LARGEST_BYTES, Unrecordable, build, encode, expression, signature
+from sweep.calls import KEPT_BYTES, LARGEST_BYTES, Unrecordable, build, encode, signature
+from sweep.printing import expression
 
 
 def made(*args, **kwargs):
