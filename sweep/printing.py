@@ -1,6 +1,7 @@
 """A call as Python that can be pasted: one expression, with nothing in it but torch.
 
-The values are the simplest that show what the call is printed for; sizes, strides, offsets, dtypes and aliasing are the call's own.
+The values are the simplest that show what the call is printed for; sizes, strides, offsets, dtypes and aliasing are the
+call's own.
 """
 
 from __future__ import annotations
