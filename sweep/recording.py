@@ -149,7 +149,7 @@ def _run_tasks(shards: Path, device: str, workers: int, scratch: Path, only: lis
         for sandbox in sandboxes:
             give(sandbox)
         while running:
-            for sandbox in each_done([s for s, _ in running.values()]):
+            for sandbox in each_done([s for s, _ in running.values()], _TASK_TIMEOUT):
                 _, task = running.pop(id(sandbox))
                 try:
                     done = sandbox.receive(timeout=_TASK_TIMEOUT)

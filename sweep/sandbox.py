@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._trace: mmap.mmap | None = None
+        self._seen, self._since = -1, 0.0
         self._folder: Path | None = None
 
     def request(self, function: str, *, timeout: float | None = None, **arguments: Any) -> Any:
@@ -103,6 +104,7 @@ class Sandbox:
         if self._process is None:
             self._start()
         assert self._connection is not None
+        self._seen, self._since = -1, time.monotonic()
         with suppress(OSError):  # it is gone already: receive says how
             self._connection.send_bytes(json.dumps({"function": function, "arguments": arguments}).encode())
 
@@ -115,12 +117,8 @@ class Sandbox:
     def receive(self, timeout: float | None = None) -> Any:
         """Waits for the answer to what was sent. Raises as :meth:`request`."""
         assert self._connection is not None
-        seen, since = -1, time.monotonic()
         while not self._connection.poll(_GLANCE):
-            count = self._read_trace()[0]
-            if count != seen:
-                seen, since = count, time.monotonic()
-            elif timeout is not None and time.monotonic() - since > timeout:
+            if timeout is not None and self.overdue(timeout):
                 self._raise_died("timeout")
         try:
             reply = json.loads(self._connection.recv_bytes())
@@ -129,6 +127,13 @@ class Sandbox:
         if "error" in reply:
             raise ChildError(reply["error"], reply["message"], reply["traceback"])
         return reply["value"]
+
+    def overdue(self, timeout: float) -> bool:
+        """Whether the child has left no new trace for so many seconds; it is only right if it is asked again and again."""
+        count = self._read_trace()[0]
+        if count != self._seen:
+            self._seen, self._since = count, time.monotonic()
+        return time.monotonic() - self._since > timeout
 
     def close(self) -> None:
         """Ends the child and removes its folder."""
@@ -232,9 +237,10 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def each_done(sandboxes: list[Sandbox]) -> list[Sandbox]:
-    """Waits until at least one of several sandboxes has an answer (or has ended), and returns those that have."""
-    from multiprocessing.connection import wait
-
-    ready = set(map(id, wait([s.connection for s in sandboxes])))
-    return [s for s in sandboxes if id(s.connection) in ready]
+def each_done(sandboxes: list[Sandbox], timeout: float) -> list[Sandbox]:
+    """Waits until at least one of several sandboxes has an answer, has ended or is overdue, and returns those."""
+    while True:
+        ready = set(map(id, wait([s.connection for s in sandboxes], _GLANCE)))
+        done = [s for s in sandboxes if id(s.connection) in ready or s.overdue(timeout)]
+        if done:
+            return done

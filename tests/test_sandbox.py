@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from sweep.findings import KNOWN_BAD, Finding, Result
-from sweep.sandbox import ChildError, Died, Sandbox
+from sweep.sandbox import ChildError, Died, Sandbox, each_done
 from sweep.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -266,3 +266,14 @@ def test_an_error_of_the_harness_is_not_hidden():
     supervisor, _ = supervised(ChildError("CorpusError", "damaged", ""))
     with pytest.raises(ChildError, match="damaged"):
         supervisor.run("aten.abs.default")
+
+
+def test_of_several_children_those_that_hang_are_given_back_as_well(tmp_path):
+    with Sandbox(tmp_path) as quick, Sandbox(tmp_path) as hung:
+        quick.send("tests.child_functions:pid")
+        hung.send("tests.child_functions:sleep", seconds=60)
+        assert each_done([quick, hung], timeout=30) == [quick]
+        assert quick.receive() > 0
+        assert each_done([hung], timeout=0.3) == [hung]
+        with pytest.raises(Died, match="timeout"):
+            hung.receive(timeout=0.3)
