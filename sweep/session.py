@@ -26,6 +26,11 @@ class UsageError(Exception):
     """The user asked for something that cannot be done; the message is one line that says what to do instead."""
 
 
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Options:
     """What the user asked for.
@@ -46,7 +51,7 @@ class Options:
     corpus: str | None = None
     results: str = str(ROOT / "results")
     timeout: float = 120.0
-    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    workers: int = field(default_factory=_cores)
 
 
 @dataclass(frozen=True)
