@@ -80,8 +80,9 @@ class Call:
         return sum(math.prod(t["size"]) for t in self.tensors if "size" in t)
 
     def dtypes(self) -> tuple[str, ...]:
-        """The dtype of the first tensor argument, or of every one where they differ, by name."""
-        return tuple(dict.fromkeys(t["dtype"] for t in self.tensors if "dtype" in t))
+        """The dtypes of the tensor arguments by name, each once, in the order of the arguments."""
+        parts = {at for t in self.tensors for at in t.get("parts", {}).values()}
+        return tuple(dict.fromkeys(t["dtype"] for at, t in enumerate(self.tensors) if at not in parts))
 
 
 # --- live arguments -> signature ---------------------------------------------------------------------------------------

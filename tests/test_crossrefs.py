@@ -85,6 +85,12 @@ def test_a_composite_operator_is_compared_whole_and_in_parts():
     assert {"aten.mm.default", "aten.t.default"} & set(seen)
 
 
+def test_a_fake_sparse_tensor_has_as_many_elements_as_the_real_one():
+    tensor = torch.tensor([[0.0, 1], [2, 0]]).to_sparse()
+    call = encode("aten._indices.default", (tensor,), {}, device="cpu", source="test")
+    assert check_calls(torch.ops.aten._indices.default, [call], "cpu", ["fake"]).findings == ()
+
+
 def test_unknown_crossrefs_are_refused_with_those_that_exist():
     with pytest.raises(crossref.UnknownCrossRef, match="there are: fake, functionalize"):
         crossref.check_names(["fake", "nonsense"])

@@ -1,7 +1,7 @@
 """Fake tensors for the crossrefs: turning real arguments into fake ones, and running an overload on them.
 
 A FakeTensor of a plain strided tensor is built straight from an empty meta tensor, several times faster than
-``FakeTensorMode.from_tensor``; every other tensor goes through ``from_tensor``.
+``FakeTensorMode.from_tensor``, and one of a COO tensor from its parts; every other tensor goes through ``from_tensor``.
 """
 
 from __future__ import annotations
@@ -115,6 +115,12 @@ def _fake(value: Any, mode: FakeTensorMode, memo: dict[int, Any]) -> Any:
 
 
 def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any]) -> FakeTensor:
+    if real.layout is torch.sparse_coo:
+        # from_tensor forgets how many elements there are, and every answer about them would be wrong for that reason alone.
+        # With a memory of their own: parts are new objects each time, and memory goes by id.
+        parts = _fake_tensor(real._indices(), mode, {}), _fake_tensor(real._values(), mode, {})
+        with mode:
+            return torch.sparse_coo_tensor(*parts, size=real.shape, is_coalesced=real.is_coalesced(), check_invariants=False)
     if real.layout is not torch.strided or real.is_nested or real.is_conj() or real.is_neg() or real.is_quantized:
         return mode.from_tensor(real, static_shapes=True)
     meta = torch.empty(0, dtype=real.dtype, device="meta")
