@@ -110,7 +110,7 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
             if not _is_plain(value):
                 raise Unrecordable(f"tensor subclass {kind.__name__}")
             if value.layout is not torch.strided or value.is_quantized or value.is_nested:
-                return ("T*", *_special_signature(value))
+                return ("T*", *_special_signature(value), *map(of, _parts(value).values()))
             pointer = value.untyped_storage()._cdata
             return (
                 "T",
@@ -150,13 +150,12 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _special_signature(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Signature of a tensor that is not one strided view on one storage: its metadata and that of its parts."""
+    """Signature of a tensor that is not one strided view on one storage: its metadata without its parts."""
     if tensor.is_quantized:
         raise Unrecordable("quantized tensor")
     shape = () if tensor.is_nested else tuple(tensor.shape)
-    parts = tuple((p.dtype, tuple(p.shape), p.stride()) for p in _parts(tensor).values())
     flag = tensor.is_coalesced() if tensor.layout is torch.sparse_coo else None
-    return (tensor.layout, tensor.is_nested, tensor.dtype, shape, parts, flag, tensor.device.type, tensor.is_conj())
+    return (tensor.layout, tensor.is_nested, tensor.dtype, shape, flag, tensor.device.type, tensor.is_conj())
 
 
 def _parts(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -199,6 +198,7 @@ class _Encoder:
         self._tensor_at: dict[int, int] = {}
         self._storage_at: dict[int, int] = {}
         self._live: list[tuple[torch.UntypedStorage, str]] = []
+        self._alive: list[torch.Tensor] = []
 
     def value(self, value: Any) -> Any:
         """JSON for one argument: plain values as they are, everything else as an object with one telling key."""
@@ -249,7 +249,9 @@ class _Encoder:
                 described["size"] = list(tensor.shape)
             if tensor.layout is torch.sparse_coo:
                 described["is_coalesced"] = tensor.is_coalesced()
-            described["parts"] = {name: self._tensor(part) for name, part in _parts(tensor).items()}
+            parts = _parts(tensor)
+            self._alive.extend(parts.values())  # they are new objects, and what is known goes by id
+            described["parts"] = {name: self._tensor(part) for name, part in parts.items()}
         else:
             offset, size, stride = tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
             item = tensor.element_size()
