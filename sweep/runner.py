@@ -54,7 +54,7 @@ def run_overload(
         mark: is told the position of each call, and which crossref, just before it is made.
 
     Returns:
-        A :class:`~sweep.findings.Result` as JSON, plus ``made``: how many calls the corpus has.
+        A :class:`~sweep.findings.Result` as JSON.
 
     Raises:
         sweep.corpus.CorpusError: the overload's file cannot be read.
@@ -62,7 +62,7 @@ def run_overload(
     calls = corpus.load(Path(folder), name)
     with _rare_collection(len(calls)):
         result = check_calls(resolve(name), calls, device, crossrefs, skip=skip, examples=examples, mark=mark)
-    return {**result.as_json(), "recorded": len(calls)}
+    return result.as_json()
 
 
 #: Calls after which the garbage collector runs. Left to itself it runs every few calls, for a fifth of a sweep's time, and

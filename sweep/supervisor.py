@@ -68,7 +68,6 @@ class Supervisor:
         )
 
     def _result(self, plain: dict[str, Any], deaths: list[Died]) -> Result:
-        plain.pop("recorded")
         result = Result.from_json(plain)
         if not deaths:
             return result
@@ -81,7 +80,7 @@ class Supervisor:
         recorded = self.sandbox.request("sweep.runner:count", folder=str(self.corpus), name=overload)
         skip = sorted({*(d.call for d in deaths), *range(last, recorded)})
         try:
-            result = Result.from_json(_without(self._request(overload, skip, examples=False), "recorded"))
+            result = Result.from_json(self._request(overload, skip, examples=False))
         except Died:
             result = Result(overload)
         findings = ordered([*result.findings, *self._findings(overload, deaths)])
@@ -113,7 +112,3 @@ class Supervisor:
                 )
             )
         return found
-
-
-def _without(plain: dict[str, Any], key: str) -> dict[str, Any]:
-    return {k: v for k, v in plain.items() if k != key}

@@ -23,7 +23,6 @@ def test_overload(
     plan: Plan,
     supervisor: Supervisor,
     record_property: Callable[[str, object], None],
-    request: pytest.FixtureRequest,
 ) -> None:
     """Runs an overload's calls under every crossref and compares the outcome with its section."""
     result, found = _find(overload, plan, supervisor)

@@ -201,7 +201,7 @@ def supervised(*outcomes, recorded=5):
         if isinstance(outcome, Exception):
             raise outcome
         calls = recorded - len(arguments["skip"])
-        return {**Result("aten.abs.default", calls=calls, findings=outcome).as_json(), "recorded": recorded}
+        return Result("aten.abs.default", calls=calls, findings=outcome).as_json()
 
     sandbox = SimpleNamespace(request=request)
     return Supervisor(sandbox, Path("corpus"), "cpu", ["fake", "functionalize"], timeout=1.0), made
