@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opinfo_adapters.recorder import Recorder
 
 #: How many incidental calls (see ``recorder``) are kept of one overload and dtype.
-INCIDENTAL = 32
+INCIDENTAL = 48
 
 #: Modules of this package that are not adapters.
 _SHARED = {"recorder", "session"}

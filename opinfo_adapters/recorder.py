@@ -47,7 +47,8 @@ class Recorder:
         self.unrecordable: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         self._composites = _CompositeObserver(self)
-        self._seen: dict[tuple[Any, ...], bool] = {}  # signature -> was it incidental
+        self._asked_for: set[tuple[Any, ...]] = set()  # signatures
+        self._incidentals: set[tuple[Any, ...]] = set()
         self._kept: Counter[tuple[torch._ops.OpOverload, torch.dtype | None]] = Counter()
         self._busy = False
         self._source = ""
@@ -110,7 +111,7 @@ class Recorder:
         finally:
             self._depth -= composite
         if call is not None:
-            self._seen[seen] = incidental
+            (self._incidentals if incidental else self._asked_for).add(seen)
             dtype = _dtype(args)
             self._kept[op, dtype] += incidental
             self.calls.append((call, str(dtype) if incidental else None))
@@ -125,9 +126,9 @@ class Recorder:
         self._busy = True
         try:
             signed = (op, *signature(args, kwargs))
-            # A call that was incidental so far and is asked for now is written again, so that it counts as asked for whichever
-            # process saw it first.
-            if signed in self._seen and not (self._seen[signed] and not incidental):
+            # A call that is asked for here and incidental there is written twice: what is kept in the end must not depend on
+            # which process saw the one and which the other.
+            if signed in (self._incidentals if incidental else self._asked_for):
                 return None, ()
             # Reading the arguments must not be seen, and need not pass all that watches.
             with torch.no_grad(), torch._C._DisableTorchDispatch(), no_python_dispatcher():

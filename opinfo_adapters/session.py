@@ -60,19 +60,28 @@ def run_task(task: str, device: str, file: str, mark: Callable[[int, str], None]
     mark(-1, "record")
     with recorder.installed():
         opinfo_adapters.load(adapter).run(name, device, recorder)
-    kept = []
+    written: list[dict[str, Any]] = []
+    chunks: list[bytes | memoryview] = []
+    kept = 0
     for at, (call, incidental) in enumerate(recorder.drain()):
         mark(at, "verify")
         if call.overload not in _inventory:
             recorder.unrecordable["operator of torch's test suite"] += 1
-        elif _repeats(call, device, recorder):
-            kept.append((call, incidental))
-    if kept:
-        plain = [{**call.as_json(), "incidental": incidental} for call, incidental in kept]
-        corpus.write_file(Path(file), plain, [bytes(call.data) for call, _ in kept])
+            continue
+        plain = {**call.as_json(), "incidental": incidental, "repeats": _repeats(call, device, recorder)}
+        if plain["repeats"]:
+            kept += 1
+        elif incidental is None:
+            continue
+        else:
+            plain["storages"] = []  # only its name is needed: it counts among the incidental ones
+        written.append(plain)
+        chunks.append(bytes(call.data) if plain["repeats"] else b"")
+    if written:
+        corpus.write_file(Path(file), written, chunks)
     return {
         "dispatched": recorder.dispatched,
-        "calls": len(kept),
+        "calls": kept,
         "unrecordable": dict(recorder.unrecordable),
         "failures": {f"{what}: {error}": n for (what, error), n in recorder.failures.items()},
     }

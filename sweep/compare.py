@@ -6,6 +6,7 @@ size 1, no empty tensor), and a size that depends on data is a wildcard.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,9 @@ def compare(op: torch._ops.OpOverload, expected: Outcome, real: Outcome) -> list
     Compared are the container and number of outputs; per tensor the rank, size, dtype, device, layout, significant strides,
     storage offset, conj and neg bit, and, unless it is empty, which inputs it aliases; numbers by type, and integers and bools
     by value; and the same for every argument that the schema says is written to and that is not itself an output.
+
+    An empty output's aliasing is left out because torch's fake cache forgets it: of the same view of an empty fake tensor, made
+    twice, the first shares the storage and the second does not, so a verdict would depend on what the process did before.
     """
     found = _structure(expected.result, real.result)
     e_out, r_out = _leaves(expected.result), _leaves(real.result)
@@ -246,18 +250,23 @@ def _alias_text(same: list[str], shared: list[str]) -> str:
 
 def _written(op: torch._ops.OpOverload, expected: Outcome, real: Outcome) -> Iterator[tuple[str, Any, Any]]:
     """The tensors that the schema says are written to: (argument name, expected, real)."""
-    for at, argument in enumerate(op._schema.arguments):
-        if argument.alias_info is None or not argument.alias_info.is_write:
-            continue
-        if at < len(real.args) and not argument.kwarg_only:
+    for at, name, kwarg_only in _written_arguments(op):
+        if at < len(real.args) and not kwarg_only:
             pair = expected.args[at], real.args[at]
-        elif argument.name in real.kwargs:
-            pair = expected.kwargs[argument.name], real.kwargs[argument.name]
+        elif name in real.kwargs:
+            pair = expected.kwargs[name], real.kwargs[name]
         else:
             continue
         for e, r in zip(*map(_leaves, pair), strict=True):
             if isinstance(r, torch.Tensor):
-                yield (f"{argument.name}[]" if isinstance(pair[1], tuple | list) else argument.name), e, r
+                yield (f"{name}[]" if isinstance(pair[1], tuple | list) else name), e, r
+
+
+@functools.cache
+def _written_arguments(op: torch._ops.OpOverload) -> list[tuple[int, str, bool]]:
+    """Position, name and whether it is keyword-only, of every argument that the schema says is written to."""
+    arguments = enumerate(op._schema.arguments)
+    return [(at, a.name, a.kwarg_only) for at, a in arguments if a.alias_info is not None and a.alias_info.is_write]
 
 
 # --- text --------------------------------------------------------------------------------------------------------------

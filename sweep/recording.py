@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -173,24 +173,23 @@ def _run_tasks(shards: Path, device: str, workers: int, scratch: Path, only: lis
 def _merge(shards: Path, folder: Path) -> dict[str, dict[str, int]]:
     """One file per overload out of one file per task, each call once, in the order of the tasks.
 
-    Every process kept the first so many incidental calls that it saw of an overload and dtype; the first so many of all are among
-    them, whoever ran which task.
+    Every process wrote the first so many incidental calls that it saw of an overload and dtype, with those that were asked for
+    elsewhere and those that cannot be made again among them; so the first so many of all are there, whoever ran which task.
     """
     seen: set[str] = set()
-    incidental: Counter[tuple[str, str]] = Counter()
+    incidental: dict[tuple[str, str], set[str]] = defaultdict(set)
     calls: dict[str, list[dict[str, Any]]] = {}
     chunks: dict[str, list[bytes | memoryview]] = {}
     for shard in sorted(shards.glob("*.npz")):
         for call, chunk in corpus.read_file(shard):
-            name = call["overload"]
-            if call["id"] in seen:
-                continue
-            dtype = call.pop("incidental")
+            name, dtype, repeats = call["overload"], call.pop("incidental"), call.pop("repeats")
             if dtype is not None:
-                key = name, dtype
-                if incidental[key] >= INCIDENTAL:
+                first = incidental[name, dtype]
+                if call["id"] in first or len(first) >= INCIDENTAL:
                     continue
-                incidental[key] += 1
+                first.add(call["id"])
+            if call["id"] in seen or not repeats:
+                continue
             seen.add(call["id"])
             calls.setdefault(name, []).append(call)
             chunks.setdefault(name, []).append(chunk)

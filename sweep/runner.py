@@ -84,6 +84,7 @@ def _rare_collection(calls: int) -> Iterator[None]:
         if _since_collection >= _COLLECTED_AFTER:
             _since_collection = 0
             gc.collect()
+            gc.freeze()  # what survives is torch's own, by far the most there is, and need not be looked at again
 
 
 def count(name: str, folder: str, mark: Callable[[int, str], None] = lambda call, phase: None) -> int:

@@ -8,7 +8,7 @@ import torch
 import opinfo_adapters
 from opinfo_adapters import opinfo, session
 from opinfo_adapters.recorder import Recorder
-from sweep import corpus
+from sweep import corpus, recording
 
 
 def recorded(function, *args, **options):
@@ -81,3 +81,21 @@ def test_a_task_records_forward_backward_and_variants_and_counts_what_fails(tmp_
     assert {"aten.add.Tensor", "aten.add_.Tensor"} <= {c["overload"] for c in calls}
     assert any("backward" in c["source"] for c in calls)
     assert any("takes no keyword arguments" in why for why in done["failures"])
+
+
+def test_what_is_kept_does_not_depend_on_which_process_ran_which_task(tmp_path):
+    tasks = session.list_tasks("cpu", only=[f"opinfo:op_db/*/{name}/float32" for name in ("einsum", "matmul", "mul", "sum", "t")])
+    kept = []
+    for processes in (1, 2, len(tasks)):
+        shards = tmp_path / f"{processes}" / "shards"
+        shards.mkdir(parents=True)
+        for process in range(processes):
+            session._recorders.clear()
+            for at in range(process, len(tasks), processes):
+                session.run_task(tasks[at], "cpu", str(shards / f"{at:06}.npz"), mark=lambda *_: None)
+        session._recorders.clear()
+        written = recording._merge(shards, shards.parent)
+        names = {name: [c["id"] for c, _ in corpus.read_file(shards.parent / f"{name}.npz")] for name in written}
+        kept.append(names)
+    assert any(len(ids) > opinfo_adapters.INCIDENTAL for ids in kept[0].values())
+    assert kept[0] == kept[1] == kept[2]

@@ -7,10 +7,12 @@ import re
 import unittest.mock
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch._dispatch.python as dispatch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch._subclasses.fake_utils import CrossRefFakeMode
 
 from opinfo_adapters import opinfo
@@ -27,9 +29,9 @@ def opinfos(names: Iterable[str] | None = None) -> list[Any]:
     return [op for op in opinfo.databases()["op_db"] if wanted is None or op.name in wanted]
 
 
-def samples(ops: Iterable[Any], dtype: torch.dtype) -> Iterator[tuple[Any, Any]]:
-    """Every forward sample of a dtype: (OpInfo, SampleInput)."""
-    with opinfo._quick_samples("cpu"):
+def samples(ops: Iterable[Any], dtype: torch.dtype, *, quick: bool = True) -> Iterator[tuple[Any, Any]]:
+    """Every forward sample of a dtype: (OpInfo, SampleInput); made as quickly as the adapter does, or as torch's own tests do."""
+    with opinfo._quick_samples("cpu") if quick else nullcontext():
         for op in ops:
             if dtype not in op.supported_dtypes("cpu"):
                 continue
@@ -87,9 +89,14 @@ def functionalized(op: Any, sample: Any) -> None:
 
 
 def flagged_by_crossref_fake_mode(ops: Iterable[Any], dtype: torch.dtype) -> set[str]:
-    """The overloads about which ``CrossRefFakeMode`` raises."""
+    """The overloads about which ``CrossRefFakeMode`` raises, each sample with an empty fake cache.
+
+    What the cache holds decides whether the view of an empty fake tensor shares its storage (see ``sweep.compare.compare``), and
+    so whether ``aten.view.default`` is flagged.
+    """
     flagged: set[str] = set()
     for op, sample in samples(ops, dtype):
+        FakeTensorMode.cache_clear()
 
         def run(op: Any = op, sample: Any = sample) -> None:
             with CrossRefFakeMode():
@@ -102,13 +109,13 @@ def flagged_by_crossref_fake_mode(ops: Iterable[Any], dtype: torch.dtype) -> set
     return flagged
 
 
-def recorded(ops: Iterable[Any], dtype: torch.dtype) -> dict[str, list[Call]]:
-    """The calls that the forward samples of a dtype make, by overload."""
+def recorded(ops: Iterable[Any], dtype: torch.dtype, *, composites: bool = True) -> dict[str, list[Call]]:
+    """The calls that the forward samples of a dtype make, by overload; those of composite overloads only if asked for."""
     recorder = Recorder("cpu")
     with recorder.installed():
         for op, sample in samples(ops, dtype):
             try:
-                with recorder.observe(op.name):
+                with recorder.observe(op.name, composites=composites):
                     op(sample.input, *sample.args, **sample.kwargs)
             except Exception as error:
                 recorder.failed(op.name, error)

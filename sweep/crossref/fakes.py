@@ -19,24 +19,31 @@ from torch._subclasses.fake_tensor import (
 from sweep.calls import Unrecordable, signature
 from sweep.compare import Outcome
 
+#: How many outcomes of inner calls are kept.
+_REMEMBERED = 10_000
+
 
 class Fakes:
     """Fake modes that serve every call of one overload, under every crossref.
 
     The first one has no ``ShapeEnv``, which is what nearly every call needs; a call whose output size depends on data is made
-    again in a second one that has. While one call is checked, an outcome is computed once and given to whoever asks again: the
-    overload itself looks the same to the crossrefs, functionalized or not.
+    again in a second one that has. An outcome is computed once and given to whoever asks again, since it follows from metadata
+    alone: the overload itself looks the same to the crossrefs, functionalized or not, and a composite one is made of the same
+    few others in most of its calls.
     """
 
     def __init__(self, op: torch._ops.OpOverload) -> None:
         self._op = op
         self._static = _Mode(op)
         self._symbolic: FakeTensorMode | None = None
-        self._outcomes: dict[Any, Outcome | Exception] = {}
+        self._own: dict[Any, Outcome | Exception] = {}  # of the overload itself, in the call that is being checked
+        self._inner: dict[Any, Outcome | Exception] = {}  # of others inside it, in any call
 
     def next_call(self) -> None:
-        """Forgets the outcomes of the call before."""
-        self._outcomes.clear()
+        """Forgets what no other call will ask for again."""
+        self._own.clear()
+        if len(self._inner) > _REMEMBERED:
+            self._inner.clear()
 
     def run(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | Exception:
         """The outcome of an overload on fake versions of real or functional arguments, or whatever its fake path raises."""
@@ -46,9 +53,10 @@ class Fakes:
             key = (op, *signature(tuple(args), kwargs))
         except Unrecordable:
             return self._outcome(op, args, kwargs)
-        known = self._outcomes.get(key)
+        outcomes = self._own if op is self._op else self._inner
+        known = outcomes.get(key)
         if known is None:
-            known = self._outcomes[key] = self._outcome(op, args, kwargs)
+            known = outcomes[key] = self._outcome(op, args, kwargs)
         return known
 
     def _outcome(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | Exception:
@@ -58,7 +66,7 @@ class Fakes:
             except (DynamicOutputShapeException, DataDependentOutputException):
                 return self._run(self._with_shape_env(), op, args, kwargs)
         except Exception as error:  # which class it raises is a crossref's finding
-            return error
+            return error.with_traceback(None)  # its frames would keep every tensor in them alive
 
     def _run(self, mode: FakeTensorMode, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome:
         memo: dict[int, Any] = {}

@@ -8,8 +8,9 @@ made of is reported where it happens, inside the call that was made.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
@@ -59,7 +60,7 @@ class CrossRef:
             name = type(error).__name__
             self._found.append(Mismatch("", f"functionalized raises {name}", None, "", name))
         else:
-            if torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "CompositeImplicitAutograd"):
+            if _has_whole_form(op):
                 self._check_whole(op, make)
         return self._found
 
@@ -67,12 +68,15 @@ class CrossRef:
         """Compares a composite operator itself, which has become others before it is functionalized as long as autograd is on.
 
         Below autograd, as inside ``torch.func.functionalize``, it dispatches to Functionalize too, mostly to its fallback. That
-        wraps every output anew and refuses operators that return views or write to arguments: neither says anything about the
-        operator, so aliasing, offsets and refusals do not count here.
+        wraps every output anew, which says nothing about the operator, so aliasing and offsets do not count here.
         """
         before = len(self._found)
-        with suppress(RuntimeError), torch._C._AutoDispatchBelowAutograd():
-            _make_functionalized(op, make)
+        try:
+            with torch._C._AutoDispatchBelowAutograd():
+                _make_functionalized(op, make)
+        except Exception as error:  # which class it raises is the finding, since with autograd on it does not
+            name = type(error).__name__
+            self._found.append(Mismatch("", f"functionalized below autograd raises {name}", None, "", name))
         self._found[before:] = [f for f in self._found[before:] if f.kind not in ("aliasing", "offset")]
 
     def _handler(self, op: torch._ops.OpOverload, final_key: DispatchKey) -> Any:
@@ -113,6 +117,19 @@ def _make_functionalized(op: torch._ops.OpOverload, make: Callable[[], tuple[lis
     f_kwargs = {name: _functional(v, memo) for name, v in kwargs.items()}
     with _functionalization(), enable_python_dispatcher():
         op(*f_args, **f_kwargs)
+
+
+@functools.cache
+def _has_whole_form(op: torch._ops.OpOverload) -> bool:
+    """Whether a composite operator can be functionalized as it is, below autograd.
+
+    The fallback refuses an operator whose schema has any alias annotation (``FunctionalizeFallback.cpp``, ``hasAnyAliasInfo``).
+    """
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "CompositeImplicitAutograd"):
+        return False
+    if torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "Functionalize"):
+        return True
+    return all(a.alias_info is None for a in (*op._schema.arguments, *op._schema.returns))
 
 
 def _make_plainly(op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> None:
