@@ -1,6 +1,6 @@
 """The child process: answers requests by calling named functions, and leaves a trace of what it is doing in shared memory.
 
-Started by ``sandbox`` as ``python -m sweep.child REQUESTS TRACE``; it knows nothing of what it is asked to run.
+Started by ``sandbox`` as ``python -m sweep.child REQUESTS TRACE MEMORY``; it knows nothing of what it is asked to run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import json
 import mmap
 import os
+import resource
 import signal
 import struct
 import sys
@@ -22,8 +23,17 @@ TRACE = struct.Struct("<qq48s")
 _PR_SET_PDEATHSIG = 1
 
 
-def main(requests: int, trace: int) -> None:
-    """Serves requests until the parent hangs up."""
+def main(requests: int, trace: int, memory: int) -> None:
+    """Serves requests until the parent hangs up.
+
+    Args:
+        requests: file descriptor of the connection.
+        trace: file descriptor of the shared memory.
+        memory: bytes of address space this process may have; 0 is no limit.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and core files nobody's
+    if memory:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     if sys.platform == "linux":
         # A parent that is killed cannot take its child along; the kernel can.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -46,7 +56,7 @@ def main(requests: int, trace: int) -> None:
         try:
             value = getattr(importlib.import_module(module), function)(**request["arguments"], mark=mark)
             reply = json.dumps({"value": value})
-        except Exception as error:  # the parent raises it anew, with this traceback
+        except BaseException as error:  # the parent raises it anew, with this traceback
             reply = json.dumps({"error": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()})
         connection.send_bytes(reply.encode())
         # What an operator printed belongs to no one; without this, a talkative one would fill the disk.
@@ -54,4 +64,4 @@ def main(requests: int, trace: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))

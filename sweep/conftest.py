@@ -39,6 +39,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="S",
         help="seconds one call may take (default: %(default)s)",
     )
+    group.addoption(
+        "--memory",
+        type=float,
+        default=default.memory / 2**30,
+        metavar="GIB",
+        help="memory that one child process may use, of the address space or, on an accelerator, of the device; 0: no limit "
+        "(default: %(default)s)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
         corpus=config.option.corpus,
         results=config.option.results,
         timeout=config.option.call_timeout,
+        memory=int(config.option.memory * 2**30),
         workers=_workers(config),
     )
     capture = config.pluginmanager.getplugin("capturemanager")
@@ -116,8 +125,9 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 @pytest.fixture(scope="session")
 def supervisor(plan: Plan) -> Iterator[Supervisor]:
     """Runs overloads in this worker's own child process, which starts at the first overload that has calls."""
-    with Sandbox(session.SCRATCH) as sandbox:
-        yield Supervisor(sandbox, Path(plan.corpus), plan.identity["device"], plan.crossrefs, plan.timeout)
+    # An accelerator's runtime reserves address space without end, so there the limit is its allocator's (see ``runner``).
+    with Sandbox(session.SCRATCH, plan.memory if plan.identity["device_type"] == "cpu" else 0) as sandbox:
+        yield Supervisor(sandbox, Path(plan.corpus), plan.identity["device"], plan.crossrefs, plan.timeout, plan.memory)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,6 +9,10 @@ from typing import Any
 AGREES = "agrees"
 KNOWN_BAD = "known-bad"
 NOT_CALLED = "not-called"
+FLAKY = "flaky"
+
+#: Stands for the crossref of a finding that says nothing about any one of them: what the real call itself does.
+EVERY = "every"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Result:
         given_up: how many more were not made, because too many before them killed the process.
         seconds: how long they took, wall clock.
         findings: sorted by crossref, output, kind and index.
+        again: what a second run in a fresh process found instead, as an expect file would have it; empty if it was not asked or
+            agreed with the first.
     """
 
     overload: str
@@ -72,9 +78,12 @@ class Result:
     given_up: int = 0
     seconds: float = 0.0
     findings: tuple[Finding, ...] = field(default=())
+    again: str = ""
 
     @property
     def status(self) -> str:
+        if self.again:
+            return FLAKY
         if self.reason:
             return NOT_CALLED
         return KNOWN_BAD if self.findings else AGREES
@@ -88,6 +97,7 @@ class Result:
             "given_up": self.given_up,
             "seconds": round(self.seconds, 4),
             "findings": [f.as_json() for f in self.findings],
+            **({"again": self.again} if self.again else {}),
         }
 
     @classmethod

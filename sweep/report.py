@@ -15,10 +15,13 @@ import pytest
 from tabulate import tabulate
 
 from sweep import expect
-from sweep.findings import AGREES, KNOWN_BAD, NOT_CALLED, Result
+from sweep.findings import AGREES, FLAKY, KNOWN_BAD, NOT_CALLED, Result
 from sweep.session import ROOT, Plan
 
-_COLUMNS = ("namespace", "overloads", "called", "agree", "known-bad", "not called", "new", "gone")
+#: Exit status of a run in which nothing is wrong but that some overloads gave two answers.
+ONLY_FLAKY = 6
+
+_COLUMNS = ("namespace", "overloads", "called", "agree", "known-bad", "not called", "flaky", "new", "gone")
 
 #: How many of the slowest overloads are named.
 _SLOWEST = 10
@@ -41,7 +44,12 @@ class Verdict:
 
     @property
     def change(self) -> str:
-        """``new``: it now disagrees, or is not called, as no file says; ``gone``: what a file says no longer holds; or empty."""
+        """``new``: it now disagrees, or is not called, as no file says; ``gone``: what a file says no longer holds; or empty.
+
+        ``flaky``: two runs of it found different things, so neither counts.
+        """
+        if self.result.status == FLAKY:
+            return FLAKY
         if self.expected == self.found:
             return ""
         return "gone" if self.found in (expect.AGREE_TEXT, expect.ABSENT_TEXT) and self.expected != expect.UNKNOWN_TEXT else "new"
@@ -81,8 +89,13 @@ class Report:
             return
         self._write_run()
         whole = self._is_whole()
+        changes = {v.change for v in self.verdicts.values()} - {""}
+        if changes == {FLAKY} and not self.broken and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
+            session.exitstatus = ONLY_FLAKY
         if self.accept:
-            if self.broken or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            # An item fails for what it found only if that is flaky; such a section stays as it is.
+            finished = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.TESTS_FAILED)
+            if self.broken or exitstatus not in finished:
                 self.notes.append("nothing was accepted, since the run did not finish: expect files are as they were")
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
             else:
@@ -103,7 +116,8 @@ class Report:
             write(line)
         unexpected = [v for v in self._sorted() if v.change] if self.plan.expected and not self.accept else []
         for verdict in unexpected:
-            write(f"{verdict.change:4} {verdict.result.overload}: {_short(verdict.expected)} -> {_short(verdict.found)}")
+            other = f", then {_short(verdict.result.again)}" if verdict.result.again else ""
+            write(f"{verdict.change:5} {verdict.result.overload}: {_short(verdict.expected)} -> {_short(verdict.found)}{other}")
         for name, why in sorted(self.broken.items()):
             write(f"not run {name}: {why}")
         if unexpected:
@@ -140,7 +154,12 @@ class Report:
             namespace = name.partition(".")[0]
             if namespace not in files:
                 files[namespace] = expect.ExpectFile(head=expect.head(namespace, self.plan.identity))
-            files[namespace].put(name, verdict.found, crossrefs)
+            text = verdict.found
+            if verdict.change == FLAKY:
+                self.notes.append(f"not accepted, since it is flaky: {name}")
+                text = verdict.expected
+            if text != expect.UNKNOWN_TEXT:
+                files[namespace].put(name, text, crossrefs)
         files = {n: f for n, f in files.items() if f.overloads()}
         changed = expect.write(folder, files, whole=whole and crossrefs is None)
         for path in changed:
@@ -164,7 +183,7 @@ class Report:
             if verdict.found != expect.ABSENT_TEXT:
                 row["overloads"] += 1
                 row[verdict.result.status] += 1
-            if self.plan.expected:
+            if self.plan.expected and verdict.change != FLAKY:
                 row[verdict.change] += 1
         rows = [self._row(n, c) for n, c in sorted(counts.items(), key=lambda item: (-item[1]["overloads"], item[0]))]
         if len(rows) > 1:
@@ -173,8 +192,9 @@ class Report:
 
     @staticmethod
     def _row(name: str, count: Counter[str]) -> tuple[str | int, ...]:
-        called = count[AGREES] + count[KNOWN_BAD]
-        return name, count["overloads"], called, count[AGREES], count[KNOWN_BAD], count[NOT_CALLED], count["new"], count["gone"]
+        called = count[AGREES] + count[KNOWN_BAD] + count[FLAKY]
+        columns = (AGREES, KNOWN_BAD, NOT_CALLED, FLAKY, "new", "gone")
+        return name, count["overloads"], called, *(count[c] for c in columns)
 
     def _slowest(self) -> list[str]:
         slow = sorted((v.result for v in self.verdicts.values()), key=lambda r: -r.seconds)[:_SLOWEST]

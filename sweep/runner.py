@@ -5,6 +5,7 @@ Knows nothing of processes (see ``sandbox``) or of what is expected (see ``expec
 
 from __future__ import annotations
 
+import functools
 import gc
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -19,15 +20,13 @@ from sweep.calls import Call, build
 from sweep.compare import Mismatch
 from sweep.crossref.excused import why_excused
 from sweep.crossref.fakes import Fakes
-from sweep.findings import Finding, Result, ordered
+from sweep.findings import EVERY, Finding, Result, ordered
 from sweep.overloads import resolve
 from sweep.printing import FILLS, expression
+from sweep.process_state import Guard
 
 #: How many of the calls that show a finding are tried, smallest first, for one that can be pasted.
 _EXAMPLES_TRIED = 4
-
-#: Stands for the crossref of a finding that says nothing about any one of them: the real call itself raises.
-EVERY = "every"
 
 _Key = tuple[str, str, str, int | None]
 _Make = Callable[[], tuple[list[Any], dict[str, Any]]]
@@ -40,6 +39,7 @@ def run_overload(
     crossrefs: list[str],
     skip: Collection[int] = (),
     examples: bool = True,
+    memory: int = 0,
     mark: Callable[[int, str], None] = lambda call, phase: None,
 ) -> dict[str, Any]:
     """Checks every recorded call of one overload.
@@ -51,6 +51,7 @@ def run_overload(
         crossrefs: names of the crossrefs.
         skip: positions of calls not to make.
         examples: try the printed calls until one shows its finding; otherwise the simplest text is taken untried.
+        memory: bytes of an accelerator's memory that this process may use; 0 is no limit. (The CPU's is the process's own limit.)
         mark: is told the position of each call, and which crossref, just before it is made.
 
     Returns:
@@ -60,9 +61,23 @@ def run_overload(
         sweep.corpus.CorpusError: the overload's file cannot be read.
     """
     calls = corpus.load(Path(folder), name)
+    _limit_memory(device, memory)
     with _rare_collection(len(calls)):
         result = check_calls(resolve(name), calls, device, crossrefs, skip=skip, examples=examples, mark=mark)
     return result.as_json()
+
+
+@functools.cache
+def _limit_memory(device: str, memory: int) -> None:
+    """Limits what an accelerator's caching allocator may take; once, since it is the process's."""
+    place = torch.device(device)
+    if not memory or place.type == "cpu":
+        return
+    module = torch.get_device_module(place)
+    limit = getattr(module, "set_per_process_memory_fraction", None)
+    if limit is not None:  # not every backend's allocator has a limit
+        total = module.get_device_properties(place).total_memory
+        limit(min(1.0, memory / total), place)
 
 
 #: Calls after which the garbage collector runs. Left to itself it runs every few calls, for a fifth of a sweep's time, and
@@ -123,7 +138,8 @@ def check_calls(
     name = calls[0].overload if calls else ""
     skipped = frozenset(skip)
     shown: dict[_Key, dict[int, Mismatch]] = {}
-    fakes = Fakes(op)
+    trace = _Trace(mark)
+    fakes = Fakes(op, trace.side)
     excuses = [why for why in (why_excused(n, name) for n in crossrefs) if why]
     if len(excuses) == len(crossrefs):
         return Result(name, reason=f"excused: {excuses[0]}")  # nobody looks, which is not the same as agreeing
@@ -132,21 +148,40 @@ def check_calls(
         stack.enter_context(_own_randomness(device))
         for checker in checkers.values():
             stack.enter_context(checker.opened(op, fakes))
+        guard = Guard()
         for at, call in enumerate(calls):
             if at in skipped:
                 continue
             fakes.next_call()
             make = _maker(op, call, device)
             for crossref_name, checker in checkers.items():
-                mark(at, crossref_name)
+                trace.check(at, crossref_name)
                 if _is_random(op):
                     torch.manual_seed(call.seed())
                 for key, found in _check(crossref_name, checker, op, make):
                     shown.setdefault(key, {}).setdefault(at, found)
+                for switch in guard.restore():
+                    kind = f"changes {switch}"
+                    shown.setdefault((EVERY, "", kind, None), {}).setdefault(at, Mismatch("", kind, None, "", switch))
         mark(len(calls), "example")
         findings = [_finding(key, where, calls, checkers, op, device, fakes, tried=examples) for key, where in shown.items()]
     made = len(calls) - len(skipped)
     return Result(name, calls=made, seconds=time.perf_counter() - started, findings=ordered(findings))
+
+
+class _Trace:
+    """Tells the parent what is being done: which call, under which crossref, and whether it is the real call."""
+
+    def __init__(self, mark: Callable[[int, str], None]) -> None:
+        self._mark = mark
+        self._call, self._crossref = -1, ""
+
+    def check(self, call: int, crossref_name: str) -> None:
+        self._call, self._crossref = call, crossref_name
+        self._mark(call, crossref_name)
+
+    def side(self, side: str) -> None:
+        self._mark(self._call, f"{self._crossref} {side}")
 
 
 def _own_randomness(device: str) -> AbstractContextManager[None]:
@@ -171,9 +206,9 @@ def _check(name: str, checker: crossref.CrossRef, op: torch._ops.OpOverload, mak
         for found in checker.check(op, make):
             yield (name, found.output, found.kind, found.index), found
     except crossref.RealRaised as error:
-        raised = type(error.__cause__).__name__
-        kind = f"real raises {raised}"
-        yield (EVERY, "", kind, None), Mismatch("", kind, None, "", raised)
+        raised = error.__cause__ or error
+        kind = crossref.ending("real", raised)
+        yield (EVERY, "", kind, None), Mismatch("", kind, None, "", type(raised).__name__)
 
 
 def _is_random(op: torch._ops.OpOverload) -> bool:

@@ -60,11 +60,13 @@ class ChildError(Exception):
         name: the exception's class name.
         message: its text.
         traceback: where it happened, as text.
+        call: position of the call it was making; negative if it was not at one.
+        phase: what it was doing.
     """
 
-    def __init__(self, name: str, message: str, traceback: str) -> None:
+    def __init__(self, name: str, message: str, traceback: str, call: int = -1, phase: str = "") -> None:
         super().__init__(f"{name}: {message}\n{traceback}")
-        self.name, self.message, self.traceback = name, message, traceback
+        self.name, self.message, self.traceback, self.call, self.phase = name, message, traceback, call, phase
 
 
 class Sandbox:
@@ -72,11 +74,13 @@ class Sandbox:
 
     Attributes:
         scratch: where its empty working folder is made.
+        memory: bytes of address space a child may have; 0 is no limit.
         starts: how many children there have been.
     """
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, memory: int = 0) -> None:
         self.scratch = scratch
+        self.memory = memory
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
@@ -118,6 +122,8 @@ class Sandbox:
         """Waits for the answer to what was sent. Raises as :meth:`request`."""
         assert self._connection is not None
         while not self._connection.poll(_GLANCE):
+            if self._is_gone():
+                self._raise_died(None)
             if timeout is not None and self.overdue(timeout):
                 self._raise_died("timeout")
         try:
@@ -125,8 +131,13 @@ class Sandbox:
         except (EOFError, OSError):
             self._raise_died(None)
         if "error" in reply:
-            raise ChildError(reply["error"], reply["message"], reply["traceback"])
+            raise ChildError(reply["error"], reply["message"], reply["traceback"], *self._read_trace()[1:])
         return reply["value"]
+
+    def _is_gone(self) -> bool:
+        """Whether the child has ended without an answer, whoever may have inherited its end of the connection."""
+        assert self._process is not None
+        return self._process.poll() is not None and not self.connection.poll()
 
     def overdue(self, timeout: float) -> bool:
         """Whether the child has left no new trace for so many seconds; it is only right if it is asked again and again."""
@@ -138,7 +149,8 @@ class Sandbox:
     def close(self) -> None:
         """Ends the child and removes its folder."""
         if self._process is not None:
-            self._process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # with all that it started and left behind
             self._process.wait()
         if self._connection is not None:
             self._connection.close()
@@ -165,7 +177,7 @@ class Sandbox:
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         output = _unlinked(self._folder)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sweep.child", str(theirs), str(trace)],
+            [sys.executable, "-m", "sweep.child", str(theirs), str(trace), str(self.memory)],
             pass_fds=(theirs, trace),
             cwd=self._folder,
             env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
@@ -241,6 +253,6 @@ def each_done(sandboxes: list[Sandbox], timeout: float) -> list[Sandbox]:
     """Waits until at least one of several sandboxes has an answer, has ended or is overdue, and returns those."""
     while True:
         ready = set(map(id, wait([s.connection for s in sandboxes], _GLANCE)))
-        done = [s for s in sandboxes if id(s.connection) in ready or s.overdue(timeout)]
+        done = [s for s in sandboxes if id(s.connection) in ready or s._is_gone() or s.overdue(timeout)]
         if done:
             return done

@@ -42,6 +42,7 @@ class Options:
         corpus: a folder of recorded calls to use as it is, or ``None`` for this torch's own.
         results: where expect files lie.
         timeout: seconds that one call may take.
+        memory: bytes that one child process may use; 0 is no limit.
         workers: how many processes record, where a corpus has to be made.
     """
 
@@ -51,6 +52,7 @@ class Options:
     corpus: str | None = None
     results: str = str(ROOT / "results")
     timeout: float = 120.0
+    memory: int = 16 << 30
     workers: int = field(default_factory=_cores)
 
 
@@ -69,6 +71,7 @@ class Plan:
         unknown: how many overloads the corpus has calls of that this torch does not know.
         expected: whether there are expect files to compare with.
         timeout: seconds that one call may take.
+        memory: bytes that one child process may use; 0 is no limit.
     """
 
     identity: dict[str, Any]
@@ -81,6 +84,7 @@ class Plan:
     unknown: int
     expected: bool
     timeout: float
+    memory: int
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -140,6 +144,7 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         unknown=len(set(called) - set(reasons)),
         expected=bool(files),
         timeout=options.timeout,
+        memory=options.memory,
     )
 
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from sweep.findings import Finding, Result, ordered
-from sweep.sandbox import Died, Sandbox
+from sweep.findings import EVERY, Finding, Result, ordered
+from sweep.sandbox import ChildError, Died, Sandbox
 
 #: After so many deaths on one overload the rest of its calls are given up.
 DEATHS = 3
@@ -22,14 +22,18 @@ class Supervisor:
         device: where the tensors live.
         crossrefs: names of the crossrefs to run.
         timeout: seconds that one call may take.
+        memory: bytes of an accelerator's memory that the child may use; 0 is no limit.
     """
 
-    def __init__(self, sandbox: Sandbox, corpus: Path, device: str, crossrefs: list[str], timeout: float) -> None:
+    def __init__(
+        self, sandbox: Sandbox, corpus: Path, device: str, crossrefs: list[str], timeout: float, memory: int = 0
+    ) -> None:
         self.sandbox = sandbox
         self.corpus = corpus
         self.device = device
         self.crossrefs = crossrefs
         self.timeout = timeout
+        self.memory = memory
 
     def run(self, overload: str) -> Result:
         """What the sweep says about one overload with recorded calls.
@@ -42,8 +46,13 @@ class Supervisor:
         while True:
             try:
                 plain = self._request(overload, [d.call for d in deaths], examples)
+            except ChildError as error:
+                if error.name != "Unrestorable":
+                    raise
+                self.sandbox.close()  # what the call has changed cannot be put back: the process goes, as after a death
+                deaths.append(Died(f"changes {error.message}", error.call, f"{error.phase.partition(' ')[0]} real"))
             except Died as death:
-                if death.phase in self.crossrefs:
+                if death.phase.partition(" ")[0] in self.crossrefs:
                     deaths.append(death)
                 elif examples:
                     examples = False  # a printed call, tried with other values than were recorded, took the child along
@@ -55,6 +64,11 @@ class Supervisor:
             if len(deaths) == DEATHS:
                 return self._given_up(overload, deaths)
 
+    def afresh(self, overload: str) -> Result:
+        """The same in a new child, which nothing that ran before can have touched."""
+        self.sandbox.close()
+        return self.run(overload)
+
     def _request(self, overload: str, skip: list[int], examples: bool) -> dict[str, Any]:
         return self.sandbox.request(
             "sweep.runner:run_overload",
@@ -65,6 +79,7 @@ class Supervisor:
             crossrefs=self.crossrefs,
             skip=skip,
             examples=examples,
+            memory=self.memory,
         )
 
     def _result(self, plain: dict[str, Any], deaths: list[Died]) -> Result:
@@ -81,17 +96,21 @@ class Supervisor:
         skip = sorted({*(d.call for d in deaths), *range(last, recorded)})
         try:
             result = Result.from_json(self._request(overload, skip, examples=False))
-        except Died:
+        except (Died, ChildError):
             result = Result(overload)
         findings = ordered([*result.findings, *self._findings(overload, deaths)])
         made = result.calls + len(deaths)
         return Result(overload, calls=made, given_up=recorded - made, seconds=result.seconds, findings=findings)
 
     def _findings(self, overload: str, deaths: list[Died]) -> list[Finding]:
-        """Deaths as findings: one per crossref and ending, with the first call that ended so."""
+        """Deaths as findings: one per crossref and ending, with the first call that ended so.
+
+        A death in the real call is no crossref's; as everything that real calls do, it is found under ``every``.
+        """
         grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
         for death in deaths:
-            grouped[death.phase, death.ending].append(death.call)
+            crossref, _, side = death.phase.partition(" ")
+            grouped[EVERY if side else crossref, death.ending].append(death.call)
         found = []
         for (crossref, ending), calls in sorted(grouped.items()):
             shown = self.sandbox.request(

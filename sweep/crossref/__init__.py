@@ -57,6 +57,20 @@ class RealRaised(Exception):
     """The real call raised; ``__cause__`` is what it raised."""
 
 
+#: How allocators say that there is no memory, where they have no exception class for it (``c10/core/impl/alloc_cpu.cpp``).
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc")
+
+OUT_OF_MEMORY = "out of memory"
+
+
+def ending(side: str, error: BaseException) -> str:
+    """How a call ended that raised, by the one name it has everywhere: ``fake raises ValueError``, ``out of memory``."""
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or any(text in str(error) for text in _NO_MEMORY):
+        return OUT_OF_MEMORY
+    return f"{side} raises {name}"
+
+
 class UnknownCrossRef(Exception):
     """A crossref was asked for that does not exist; the message lists those that do."""
 

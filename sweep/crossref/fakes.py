@@ -6,6 +6,7 @@ A FakeTensor of a plain strided tensor is built straight from an empty meta tens
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,14 +31,18 @@ class Fakes:
     again in a second one that has. An outcome is computed once and given to whoever asks again, since it follows from metadata
     alone: the overload itself looks the same to the crossrefs, functionalized or not, and a composite one is made of the same
     few others in most of its calls.
+
+    Attributes:
+        at: is told ``real`` before a real call is made, so that a crash in it is not taken for one of the predicted path.
     """
 
-    def __init__(self, op: torch._ops.OpOverload) -> None:
+    def __init__(self, op: torch._ops.OpOverload, at: Callable[[str], None] = lambda side: None) -> None:
+        self.at = at
         self._op = op
         self._static = _Mode(op)
         self._symbolic: FakeTensorMode | None = None
-        self._own: dict[Any, Outcome | Exception] = {}  # of the overload itself, in the call that is being checked
-        self._inner: dict[Any, Outcome | Exception] = {}  # of others inside it, in any call
+        self._own: dict[Any, Outcome | BaseException] = {}  # of the overload itself, in the call that is being checked
+        self._inner: dict[Any, Outcome | BaseException] = {}  # of others inside it, in any call
 
     def next_call(self) -> None:
         """Forgets what no other call will ask for again."""
@@ -45,7 +50,7 @@ class Fakes:
         if len(self._inner) > _REMEMBERED:
             self._inner.clear()
 
-    def run(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | Exception:
+    def run(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
         """The outcome of an overload on fake versions of real or functional arguments, or whatever its fake path raises."""
         args = [_unwrapped(a) for a in args]
         kwargs = {name: _unwrapped(v) for name, v in kwargs.items()}
@@ -59,13 +64,13 @@ class Fakes:
             known = outcomes[key] = self._outcome(op, args, kwargs)
         return known
 
-    def _outcome(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | Exception:
+    def _outcome(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
         try:
             try:
                 return self._run(self._static, op, args, kwargs)
             except (DynamicOutputShapeException, DataDependentOutputException):
                 return self._run(self._with_shape_env(), op, args, kwargs)
-        except Exception as error:  # which class it raises is a crossref's finding
+        except BaseException as error:  # which class it raises is a crossref's finding
             return error.with_traceback(None)  # its frames would keep every tensor in them alive
 
     def _run(self, mode: FakeTensorMode, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome:

@@ -20,7 +20,7 @@ from torch._dispatch.python import enable_python_dispatcher, suspend_functionali
 from torch.utils._python_dispatch import _disable_current_modes
 
 from sweep.compare import Mismatch, Outcome, compare, describe
-from sweep.crossref import RealRaised
+from sweep.crossref import RealRaised, ending
 from sweep.crossref.excused import why_excused
 from sweep.crossref.fakes import Fakes
 from sweep.overloads import qualified_name
@@ -52,13 +52,14 @@ class CrossRef:
             self._fakes = self._op = None
 
     def check(self, op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> list[Mismatch]:
+        assert self._fakes is not None, "check is called inside opened()"
         self._found = []
         try:
             _make_functionalized(op, make)
-        except Exception as error:  # which class it raises is the finding, provided that the plain call does not
+        except BaseException as error:  # which class it raises is the finding, provided that the plain call does not
+            self._fakes.at("real")
             _make_plainly(op, make)
-            name = type(error).__name__
-            self._found.append(Mismatch("", f"functionalized raises {name}", None, "", name))
+            self._found.append(Mismatch("", ending("functionalized", error), None, "", type(error).__name__))
         else:
             if _has_whole_form(op):
                 self._check_whole(op, make)
@@ -74,9 +75,8 @@ class CrossRef:
         try:
             with torch._C._AutoDispatchBelowAutograd():
                 _make_functionalized(op, make)
-        except Exception as error:  # which class it raises is the finding, since with autograd on it does not
-            name = type(error).__name__
-            self._found.append(Mismatch("", f"functionalized below autograd raises {name}", None, "", name))
+        except BaseException as error:  # which class it raises is the finding, since with autograd on it does not
+            self._found.append(Mismatch("", ending("functionalized below autograd", error), None, "", type(error).__name__))
         self._found[before:] = [f for f in self._found[before:] if f.kind not in ("aliasing", "offset")]
 
     def _handler(self, op: torch._ops.OpOverload, final_key: DispatchKey) -> Any:
@@ -98,11 +98,11 @@ class CrossRef:
 
         return handler
 
-    def _note(self, op: torch._ops.OpOverload, name: str, fake: Outcome | Exception, real: Outcome) -> None:
+    def _note(self, op: torch._ops.OpOverload, name: str, fake: Outcome | BaseException, real: Outcome) -> None:
         inside = "" if op is self._op else f"inside {name} "
-        if isinstance(fake, Exception):
-            kind = type(fake).__name__
-            self._found.append(Mismatch(inside.strip(), f"fake raises {kind}", None, kind, describe(real.result)))
+        if isinstance(fake, BaseException):
+            kind = ending("fake", fake)
+            self._found.append(Mismatch(inside.strip(), kind, None, type(fake).__name__, describe(real.result)))
             return
         for found in compare(op, fake, real):
             output = f"{inside}{found.output}".strip()
@@ -137,7 +137,7 @@ def _make_plainly(op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any],
     args, kwargs = make()
     try:
         op(*args, **kwargs)
-    except Exception as error:
+    except BaseException as error:
         raise RealRaised from error
 
 

@@ -1,0 +1,128 @@
+"""What a call must leave as it was: the switches of this process that another call could feel.
+
+A switch that a call has changed is put back, and which it was is the call's finding. Kernels that change one are found by
+looking, after every call; nobody lists them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class _Switch:
+    """One piece of global state: how it is read, and how it is put back."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+
+
+def _set_deterministic(value: tuple[bool, bool]) -> None:
+    torch.use_deterministic_algorithms(value[0], warn_only=value[1])
+
+
+def _set_environment(value: dict[bytes, bytes]) -> None:
+    for name in os.environb.keys() - value.keys():
+        del os.environb[name]
+    os.environb.update(value)
+
+
+def _leave_modes(depth: int) -> None:
+    while torch._C._len_torch_dispatch_stack() > depth:
+        torch._C._pop_torch_dispatch_stack(None)
+
+
+_STREAMS = [(number, os.dup(number)) for number in (0, 1, 2)]
+
+#: The signals that a library or kernel may want for itself.
+_SIGNALS = sorted(signal.valid_signals() & set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})
+
+
+def _streams() -> list[tuple[int, int] | None]:
+    """What standard input, output and error are open on, by device and inode."""
+    found: list[tuple[int, int] | None] = []
+    for number, _ in _STREAMS:
+        try:
+            stat = os.fstat(number)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_dev, stat.st_ino))
+    return found
+
+
+def _reopen_streams(value: Any) -> None:
+    for number, kept in _STREAMS:
+        os.dup2(kept, number)
+
+
+def _handlers() -> tuple[list[Any], set[Any]]:
+    return [signal.getsignal(n) for n in _SIGNALS], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def _set_handlers(value: tuple[list[Any], set[Any]]) -> None:
+    for number, handler in zip(_SIGNALS, value[0], strict=True):
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, value[1])
+
+
+_SWITCHES: dict[str, _Switch] = {
+    "default dtype": _Switch(torch.get_default_dtype, torch.set_default_dtype),
+    "grad mode": _Switch(torch.is_grad_enabled, torch._C._set_grad_enabled),
+    "thread count": _Switch(torch.get_num_threads, torch.set_num_threads),
+    "deterministic algorithms": _Switch(
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        _set_deterministic,
+    ),
+    "filling of uninitialized memory": _Switch(
+        torch._C._get_deterministic_fill_uninitialized_memory, torch._C._set_deterministic_fill_uninitialized_memory
+    ),
+    "float32 matmul precision": _Switch(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "mkldnn": _Switch(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    "anomaly mode": _Switch(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    "autocast on cpu": _Switch(lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
+    "inference mode": _Switch(torch.is_inference_mode_enabled, lambda on: None),  # only what entered it can leave it
+    "dispatch modes": _Switch(torch._C._len_torch_dispatch_stack, _leave_modes),
+    "standard streams": _Switch(_streams, _reopen_streams),
+    "signal handlers": _Switch(_handlers, _set_handlers),
+    "working folder": _Switch(os.getcwd, os.chdir),
+    "environment": _Switch(lambda: dict(os.environ._data), _set_environment),  # type: ignore[attr-defined]
+}
+
+
+class Guard:
+    """Holds this process to the state it had when the guard was made."""
+
+    def __init__(self) -> None:
+        self._before = _read()
+
+    def restore(self) -> list[str]:
+        """Puts back what has changed since, and names it.
+
+        Raises:
+            Unrestorable: a switch cannot be put back; the process has to be replaced.
+        """
+        now = _read()
+        if now == self._before:
+            return []
+        changed = [name for name, value in now.items() if value != self._before[name]]
+        for name in changed:
+            _SWITCHES[name].write(self._before[name])
+        stuck = [name for name, value in _read().items() if value != self._before[name]]
+        if stuck:
+            raise Unrestorable(", ".join(stuck))
+        return changed
+
+
+class Unrestorable(Exception):
+    """Global state that cannot be put back; the message names it."""
+
+
+def _read() -> dict[str, Any]:
+    return {name: switch.read() for name, switch in _SWITCHES.items()}

@@ -1,0 +1,181 @@
+"""Operators that do their worst, each in one way, and healthy neighbours; registered in the child process that calls them.
+
+``register`` is run in each new child, before the sweep's own requests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+NAMESPACE = "sweep_faults"
+
+#: name -> how a call of it must end, as the expect file says it.
+ENDINGS = {
+    "segfault": "crash SIGSEGV",
+    "abort": "crash SIGABRT",
+    "leave": "exit 0",
+    "leave3": "exit 3",
+    "loop": "timeout",
+    "deaf": "timeout",
+    "sleep": "timeout",
+    "hoard": "out of memory",
+    "recurse": "real raises RecursionError",
+    "interrupt": "real raises KeyboardInterrupt",
+    "quit": "real raises SystemExit",
+    "dtype": "changes default dtype",
+    "grad": "changes grad mode",
+    "inference": "changes inference mode",
+    "threads": "changes thread count",
+    "deterministic": "changes deterministic algorithms",
+    "mode": "changes dispatch modes",
+    "folder": "changes working folder",
+    "variable": "changes environment",
+    "mute": "changes standard streams",
+    "handler": "changes signal handlers",
+}
+
+#: Those that harm nobody as long as somebody cleans up after them: they must be found to agree.
+HARMLESS = ("healthy", "healthier", "talk", "orphan")
+
+
+def overload(name: str) -> str:
+    return f"{NAMESPACE}.{name}.default"
+
+
+def _segfault(x: Any) -> None:
+    ctypes.string_at(0)
+
+
+def _loop(x: Any) -> None:
+    while True:
+        pass
+
+
+def _deaf(x: Any) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    ctypes.CDLL(None).sleep(1000)
+
+
+def _hoard(x: Any) -> None:
+    import torch
+
+    torch.empty(100 << 30, dtype=torch.uint8)
+
+
+def _recurse(x: Any) -> None:
+    _recurse(x)
+
+
+def _raise(error: type[BaseException]) -> Any:
+    def body(x: Any) -> None:
+        raise error
+
+    return body
+
+
+def _inference(x: Any) -> None:
+    import torch
+
+    _kept.append(torch._C._InferenceMode(True))
+
+
+def _mode(x: Any) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Mode(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(*args, **(kwargs or {}))
+
+    _kept.append(Mode().__enter__())
+
+
+def _talk(x: Any) -> None:
+    for descriptor in (1, 2):
+        os.write(descriptor, b"x" * (4 << 20))
+
+
+def _orphan(x: Any) -> None:
+    if os.fork() == 0:
+        time.sleep(1000)
+        os._exit(0)
+
+
+_kept: list[Any] = []
+
+
+def _bodies() -> dict[str, Any]:
+    import torch
+
+    return {
+        "healthy": lambda x: None,
+        "healthier": lambda x: None,
+        "segfault": _segfault,
+        "abort": lambda x: os.abort(),
+        "leave": lambda x: os._exit(0),
+        "leave3": lambda x: os._exit(3),
+        "loop": _loop,
+        "deaf": _deaf,
+        "sleep": lambda x: time.sleep(1000),
+        "hoard": _hoard,
+        "recurse": _recurse,
+        "interrupt": _raise(KeyboardInterrupt),
+        "quit": _raise(SystemExit),
+        "dtype": lambda x: torch.set_default_dtype(torch.float64),
+        "grad": lambda x: torch._C._set_grad_enabled(False),
+        "inference": _inference,
+        "threads": lambda x: torch.set_num_threads(3),
+        "deterministic": lambda x: torch.use_deterministic_algorithms(True),
+        "mode": _mode,
+        "folder": lambda x: os.chdir("/"),
+        "variable": lambda x: os.environ.update(SWEEP_FAULT="1"),
+        "talk": _talk,
+        "mute": lambda x: os.close(1),
+        "orphan": _orphan,
+        "handler": lambda x: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        "coin": lambda x: None,
+        "fakecrash": lambda x: None,
+    }
+
+
+def _define(name: str, body: Any) -> None:
+    import torch
+
+    def real(x: Any) -> Any:
+        body(x)
+        return x.clone()
+
+    def fake(x: Any) -> Any:
+        if name == "fakecrash":
+            _segfault(x)
+        return torch.empty_like(x)
+
+    def toss(x: Any) -> Any:
+        """Every child is a toss: the parent says by an environment variable which side is up."""
+        return x.to(torch.float64 if os.environ["SWEEP_COIN"] == "heads" else torch.float32).clone()
+
+    torch.library.define(f"{NAMESPACE}::{name}", "(Tensor x) -> Tensor")
+    torch.library.impl(f"{NAMESPACE}::{name}", "cpu")(toss if name == "coin" else real)
+    torch.library.register_fake(f"{NAMESPACE}::{name}")(fake)
+
+
+def register(mark: Any) -> None:
+    """Registers all of them in this process."""
+    for name, body in _bodies().items():
+        _define(name, body)
+
+
+def record(folder: str, mark: Any) -> None:
+    """Writes a corpus with two calls of each."""
+    import torch
+
+    from sweep import corpus
+    from sweep.calls import encode
+
+    for name in _bodies():
+        calls = [encode(overload(name), (torch.zeros(n),), {}, device="cpu", source=f"faults {name}") for n in (2, 3)]
+        corpus.write_file(Path(folder) / f"{overload(name)}.npz", [c.as_json() for c in calls], [bytes(c.data) for c in calls])
