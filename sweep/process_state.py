@@ -6,6 +6,7 @@ looking, after every call; nobody lists them.
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from collections.abc import Callable
@@ -41,7 +42,8 @@ def _leave_modes(depth: int) -> None:
 _STREAMS = [(number, os.dup(number)) for number in (0, 1, 2)]
 
 #: The signals that a library or kernel may want for itself.
-_SIGNALS = sorted(signal.valid_signals() & set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE, signal.SIGPIPE, signal.SIGALRM]
+_SIGNALS += [signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
 
 
 def _streams() -> list[tuple[int, int] | None]:
@@ -92,7 +94,7 @@ _SWITCHES: dict[str, _Switch] = {
     "standard streams": _Switch(_streams, _reopen_streams),
     "signal handlers": _Switch(_handlers, _set_handlers),
     "working folder": _Switch(os.getcwd, os.chdir),
-    "environment": _Switch(lambda: dict(os.environ._data), _set_environment),  # type: ignore[attr-defined]
+    "environment": _Switch(lambda: os.environ._data, _set_environment),  # type: ignore[attr-defined]
 }
 
 
@@ -100,7 +102,7 @@ class Guard:
     """Holds this process to the state it had when the guard was made."""
 
     def __init__(self) -> None:
-        self._before = _read()
+        self._before = copy.deepcopy(_read())
 
     def restore(self) -> list[str]:
         """Puts back what has changed since, and names it.

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as top:
         seconds: dict[str, float] = {}
         rows = []
-        for name in ("seed", *(f"{what} {which}" for which in _WHICH for what in ("cold", "warm", "bare"))):
+        for name in ("seed", *(f"{what} {which}" for which in _WHICH for what in ("cold", "warm", "child", "bare"))):
             folder = Path(top) / name.partition(" ")[2]
             folder.mkdir(exist_ok=True)
             command = [sys.executable, "-m", "tests.bench", name, str(folder)]
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
     print(tabulate(rows, headers=("what", "seconds", "peak memory", "")))
     print()
     ratios = [("seed", "cold", "at least 2.5"), ("seed", "warm", "at least 4"), ("warm", "bare", "at most 1.3")]
+    ratios.append(("child", "warm", "at most 1.05"))
     table = []
     for over, under, aim in ratios:
         measured = [seconds[over if over == "seed" else f"{over} {w}"] / seconds[f"{under} {w}"] for w in _WHICH]
@@ -122,6 +123,24 @@ def _warm(folder: Path) -> Callable[[], str]:
         results = [run_overload(n, str(folder), "cpu", crossref.names()) for n in names]
         made, bad = sum(r["calls"] for r in results), sum(r["status"] == "known-bad" for r in results)
         return f"{made} distinct calls of {len(names)} overloads, {bad} known-bad"
+
+    return run
+
+
+def _child(folder: Path) -> Callable[[], str]:
+    """As ``_warm``, but in a child process that has torch loaded already: what isolation costs."""
+    from sweep import crossref
+    from sweep.sandbox import Sandbox
+
+    names = sorted(p.stem for p in folder.glob("*.npz"))
+    sandbox = Sandbox(folder / "scratch")
+    sandbox.request("sweep.runner:count", name=names[0], folder=str(folder))
+
+    def run() -> str:
+        arguments = {"folder": str(folder), "device": "cpu", "crossrefs": crossref.names()}
+        with sandbox:
+            results = [sandbox.request("sweep.runner:run_overload", name=n, timeout=120.0, **arguments) for n in names]
+        return f"{sum(r['calls'] for r in results)} distinct calls, each overload a request to one child"
 
     return run
 
