@@ -110,8 +110,9 @@ class Recorder:
             result = run()
         finally:
             self._depth -= composite
-        if call is not None:
-            (self._incidentals if incidental else self._asked_for).add(seen)
+        known = self._incidentals if incidental else self._asked_for
+        if call is not None and seen not in known:  # the same call may have been made inside this one
+            known.add(seen)
             dtype = _dtype(args)
             self._kept[op, dtype] += incidental
             self.calls.append((call, str(dtype) if incidental else None))

@@ -117,7 +117,7 @@ class Report:
         unexpected = [v for v in self._sorted() if v.change] if self.plan.expected and not self.accept else []
         for verdict in unexpected:
             other = f", then {_short(verdict.result.again)}" if verdict.result.again else ""
-            write(f"{verdict.change:5} {verdict.result.overload}: {_short(verdict.expected)} -> {_short(verdict.found)}{other}")
+            write(f"{verdict.change:4} {verdict.result.overload}: {_short(verdict.expected)} -> {_short(verdict.found)}{other}")
         for name, why in sorted(self.broken.items()):
             write(f"not run {name}: {why}")
         if unexpected:

@@ -17,9 +17,14 @@ from tests.test_sandbox import goes_away
 class FaultySandbox(Sandbox):
     """A sandbox whose children know the faulty operators."""
 
+    corpus = None
+
     def _start(self):
         super()._start()
         self.request("tests.faults:register")
+        if self.corpus is not None:  # imports are no call's doing, and a test's timeout is short
+            arguments = {"folder": str(self.corpus), "device": "cpu", "crossrefs": ["fake", "functionalize"]}
+            self.request("sweep.runner:run_overload", name=faults.overload("healthy"), **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,8 @@ def corpus(tmp_path_factory):
 @pytest.fixture
 def supervisor(corpus, tmp_path):
     with FaultySandbox(tmp_path, memory=16 << 30) as sandbox:
-        yield Supervisor(sandbox, corpus, "cpu", ["fake", "functionalize"], timeout=1.0)
+        sandbox.corpus = corpus
+        yield Supervisor(sandbox, corpus, "cpu", ["fake", "functionalize"], timeout=2.0)
 
 
 def healthy(supervisor):
