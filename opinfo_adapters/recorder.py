@@ -47,8 +47,7 @@ class Recorder:
         self.unrecordable: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         self._composites = _CompositeObserver(self)
-        self._asked_for: set[tuple[Any, ...]] = set()  # signatures
-        self._incidentals: set[tuple[Any, ...]] = set()
+        self._seen: set[tuple[Any, ...]] = set()  # (was it incidental, overload, signature)
         self._kept: Counter[tuple[torch._ops.OpOverload, torch.dtype | None]] = Counter()
         self._busy = False
         self._source = ""
@@ -110,9 +109,8 @@ class Recorder:
             result = run()
         finally:
             self._depth -= composite
-        known = self._incidentals if incidental else self._asked_for
-        if call is not None and seen not in known:  # the same call may have been made inside this one
-            known.add(seen)
+        if call is not None and seen not in self._seen:  # the same call may have been made inside this one
+            self._seen.add(seen)
             dtype = _dtype(args)
             self._kept[op, dtype] += incidental
             self.calls.append((call, str(dtype) if incidental else None))
@@ -126,10 +124,10 @@ class Recorder:
             return None, ()
         self._busy = True
         try:
-            signed = (op, *signature(args, kwargs))
+            signed = (incidental, op, *signature(args, kwargs))
             # A call that is asked for here and incidental there is written twice: what is kept in the end must not depend on
             # which process saw the one and which the other.
-            if signed in (self._incidentals if incidental else self._asked_for):
+            if signed in self._seen:
                 return None, ()
             # Reading the arguments must not be seen, and need not pass all that watches.
             with torch.no_grad(), torch._C._DisableTorchDispatch(), no_python_dispatcher():

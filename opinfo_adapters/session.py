@@ -68,15 +68,12 @@ def run_task(task: str, device: str, file: str, mark: Callable[[int, str], None]
         if call.overload not in _inventory:
             recorder.unrecordable["operator of torch's test suite"] += 1
             continue
-        plain = {**call.as_json(), "incidental": incidental, "repeats": _repeats(call, device, recorder)}
-        if plain["repeats"]:
-            kept += 1
-        elif incidental is None:
-            continue
-        else:
-            plain["storages"] = []  # only its name is needed: it counts among the incidental ones
-        written.append(plain)
-        chunks.append(bytes(call.data) if plain["repeats"] else b"")
+        repeats = _repeats(call, device, recorder)
+        kept += repeats
+        if not repeats and incidental is None:
+            continue  # of an incidental one the name is needed, which counts among the first so many
+        written.append({**call.as_json(), "incidental": incidental, "repeats": repeats})
+        chunks.append(bytes(call.data))
     if written:
         corpus.write_file(Path(file), written, chunks)
     return {

@@ -42,8 +42,19 @@ def _leave_modes(depth: int) -> None:
 _STREAMS = [(number, os.dup(number)) for number in (0, 1, 2)]
 
 #: The signals that a library or kernel may want for itself.
-_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE, signal.SIGPIPE, signal.SIGALRM]
-_SIGNALS += [signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGABRT,
+    signal.SIGSEGV,
+    signal.SIGFPE,
+    signal.SIGPIPE,
+    signal.SIGALRM,
+    signal.SIGCHLD,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 def _streams() -> list[tuple[int, int] | None]:
@@ -70,7 +81,8 @@ def _handlers() -> tuple[list[Any], set[Any]]:
 
 def _set_handlers(value: tuple[list[Any], set[Any]]) -> None:
     for number, handler in zip(_SIGNALS, value[0], strict=True):
-        signal.signal(number, handler)
+        if handler is not None:  # one that was not set from Python cannot be from there
+            signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, value[1])
 
 

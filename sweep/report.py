@@ -89,8 +89,8 @@ class Report:
             return
         self._write_run()
         whole = self._is_whole()
-        changes = {v.change for v in self.verdicts.values()} - {""}
-        if changes == {FLAKY} and not self.broken and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
+        wrong = {v.change for v in self.verdicts.values() if v.change == FLAKY or (v.change and not self.accept)}
+        if wrong == {FLAKY} and not self.broken and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
             session.exitstatus = ONLY_FLAKY
         if self.accept:
             # An item fails for what it found only if that is flaky; such a section stays as it is.

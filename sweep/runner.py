@@ -165,6 +165,7 @@ def check_calls(
                     shown.setdefault((EVERY, "", kind, None), {}).setdefault(at, Mismatch("", kind, None, "", switch))
         mark(len(calls), "example")
         findings = [_finding(key, where, calls, checkers, op, device, fakes, tried=examples) for key, where in shown.items()]
+        guard.restore()  # trying examples makes calls too
     made = len(calls) - len(skipped)
     return Result(name, calls=made, seconds=time.perf_counter() - started, findings=ordered(findings))
 

@@ -46,11 +46,6 @@ class Supervisor:
         while True:
             try:
                 plain = self._request(overload, [d.call for d in deaths], examples)
-            except ChildError as error:
-                if error.name != "Unrestorable":
-                    raise
-                self.sandbox.close()  # what the call has changed cannot be put back: the process goes, as after a death
-                deaths.append(Died(f"changes {error.message}", error.call, f"{error.phase.partition(' ')[0]} real"))
             except Died as death:
                 if death.phase.partition(" ")[0] in self.crossrefs:
                     deaths.append(death)
@@ -70,17 +65,23 @@ class Supervisor:
         return self.run(overload)
 
     def _request(self, overload: str, skip: list[int], examples: bool) -> dict[str, Any]:
-        return self.sandbox.request(
-            "sweep.runner:run_overload",
-            timeout=self.timeout,
-            name=overload,
-            folder=str(self.corpus),
-            device=self.device,
-            crossrefs=self.crossrefs,
-            skip=skip,
-            examples=examples,
-            memory=self.memory,
-        )
+        try:
+            return self.sandbox.request(
+                "sweep.runner:run_overload",
+                timeout=self.timeout,
+                name=overload,
+                folder=str(self.corpus),
+                device=self.device,
+                crossrefs=self.crossrefs,
+                skip=skip,
+                examples=examples,
+                memory=self.memory,
+            )
+        except ChildError as error:
+            if error.name != "Unrestorable":
+                raise
+            self.sandbox.close()  # what the call has changed cannot be put back: the process goes, as in a death
+            raise Died(f"changes {error.message}", error.call, f"{error.phase.partition(' ')[0]} real") from None
 
     def _result(self, plain: dict[str, Any], deaths: list[Died]) -> Result:
         result = Result.from_json(plain)
@@ -96,7 +97,7 @@ class Supervisor:
         skip = sorted({*(d.call for d in deaths), *range(last, recorded)})
         try:
             result = Result.from_json(self._request(overload, skip, examples=False))
-        except (Died, ChildError):
+        except Died:
             result = Result(overload)
         findings = ordered([*result.findings, *self._findings(overload, deaths)])
         made = result.calls + len(deaths)

@@ -44,8 +44,12 @@ def main(argv: list[str]) -> int:
     print()
     print(tabulate(rows, headers=("what", "seconds", "peak memory", "")))
     print()
-    ratios = [("seed", "cold", "at least 2.5"), ("seed", "warm", "at least 4"), ("warm", "bare", "at most 1.3")]
-    ratios.append(("child", "warm", "at most 1.05"))
+    ratios = [
+        ("seed", "cold", "at least 2.5"),
+        ("seed", "warm", "at least 4"),
+        ("warm", "bare", "at most 1.3"),
+        ("child", "warm", "at most 1.05"),
+    ]
     table = []
     for over, under, aim in ratios:
         measured = [seconds[over if over == "seed" else f"{over} {w}"] / seconds[f"{under} {w}"] for w in _WHICH]

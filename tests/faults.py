@@ -139,6 +139,7 @@ def _bodies() -> dict[str, Any]:
         "handler": lambda x: signal.signal(signal.SIGTERM, signal.SIG_IGN),
         "coin": lambda x: None,
         "fakecrash": lambda x: None,
+        "dtypeliar": lambda x: torch.set_default_dtype(torch.float64),
     }
 
 
@@ -152,7 +153,7 @@ def _define(name: str, body: Any) -> None:
     def fake(x: Any) -> Any:
         if name == "fakecrash":
             _segfault(x)
-        return torch.empty_like(x)
+        return torch.empty_like(x, dtype=torch.int64 if name == "dtypeliar" else None)
 
     def toss(x: Any) -> Any:
         """Every child is a toss: the parent says by an environment variable which side is up."""
@@ -167,6 +168,12 @@ def register(mark: Any) -> None:
     """Registers all of them in this process."""
     for name, body in _bodies().items():
         _define(name, body)
+
+
+def default_dtype(mark: Any) -> str:
+    import torch
+
+    return str(torch.get_default_dtype())
 
 
 def record(folder: str, mark: Any) -> None:

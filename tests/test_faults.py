@@ -64,6 +64,12 @@ def test_what_can_be_cleaned_up_harms_nobody(supervisor, name):
     assert supervisor.sandbox.starts == 1
 
 
+def test_what_trying_an_example_changes_is_put_back_too(supervisor):
+    result = supervisor.run(faults.overload("dtypeliar"))
+    assert {(f.crossref, f.what) for f in result.findings} >= {("every", "changes default dtype"), ("fake", "output 0 dtype")}
+    assert supervisor.sandbox.request("tests.faults:default_dtype") == "torch.float32"
+
+
 def test_a_crash_of_the_fake_path_is_the_fake_paths(supervisor):
     result = supervisor.run(faults.overload("fakecrash"))
     assert {(f.crossref, f.what) for f in result.findings} == {("fake", "crash SIGSEGV")}

@@ -102,7 +102,8 @@ def test_a_regression_beside_a_flake_is_a_regression(tmp_path):
 def test_a_flake_is_never_accepted_and_the_rest_is(tmp_path):
     flaky = Verdict(Result(NAME, calls=2, again=BAD_TEXT), BAD_TEXT, expect.AGREE_TEXT)
     fresh = Verdict(Result("aten.acos.default", calls=2), BAD_TEXT, expect.AGREE_TEXT)
-    _, report, text = finished(tmp_path, flaky, accept=True, others=[fresh])
+    session, report, text = finished(tmp_path, flaky, accept=True, others=[fresh])
+    assert session.exitstatus == ONLY_FLAKY
     file = expect.parse(text, "aten", "aten.expect")
     assert file.text_of(NAME) == BAD_TEXT
     assert file.text_of("aten.acos.default") == expect.AGREE_TEXT

@@ -262,8 +262,10 @@ def test_after_three_deaths_the_calls_after_the_last_are_given_up_and_counted():
     assert endings(result) == [("fake", "crash SIGSEGV", 3, "call 1"), ("fake", "dtype", 1, "example")]
 
 
-def test_an_error_of_the_harness_is_not_hidden():
-    supervisor, _ = supervised(ChildError("CorpusError", "damaged", ""))
+@pytest.mark.parametrize("deaths", [0, 3])
+def test_an_error_of_the_harness_is_not_hidden(deaths):
+    died = [Died("crash SIGSEGV", at, "fake") for at in range(deaths)]
+    supervisor, _ = supervised(*died, ChildError("CorpusError", "damaged", ""))
     with pytest.raises(ChildError, match="damaged"):
         supervisor.run("aten.abs.default")
 

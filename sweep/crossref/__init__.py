@@ -60,14 +60,12 @@ class RealRaised(Exception):
 #: How allocators say that there is no memory, where they have no exception class for it (``c10/core/impl/alloc_cpu.cpp``).
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc")
 
-OUT_OF_MEMORY = "out of memory"
-
 
 def ending(side: str, error: BaseException) -> str:
     """How a call ended that raised, by the one name it has everywhere: ``fake raises ValueError``, ``out of memory``."""
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or any(text in str(error) for text in _NO_MEMORY):
-        return OUT_OF_MEMORY
+        return "out of memory"
     return f"{side} raises {name}"
 
 

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import (
 
 from sweep.calls import Unrecordable, signature
 from sweep.compare import Outcome
+from sweep.crossref import RealRaised
 
 #: How many outcomes of inner calls are kept.
 _REMEMBERED = 10_000
@@ -32,13 +33,14 @@ class Fakes:
     alone: the overload itself looks the same to the crossrefs, functionalized or not, and a composite one is made of the same
     few others in most of its calls.
 
-    Attributes:
-        at: is told ``real`` before a real call is made, so that a crash in it is not taken for one of the predicted path.
+    Args:
+        op: the overload.
+        side: is told ``real`` before a real call is made, so that a crash in it is not taken for one of the predicted path.
     """
 
-    def __init__(self, op: torch._ops.OpOverload, at: Callable[[str], None] = lambda side: None) -> None:
-        self.at = at
+    def __init__(self, op: torch._ops.OpOverload, side: Callable[[str], None] = lambda side: None) -> None:
         self._op = op
+        self._side = side
         self._static = _Mode(op)
         self._symbolic: FakeTensorMode | None = None
         self._own: dict[Any, Outcome | BaseException] = {}  # of the overload itself, in the call that is being checked
@@ -49,6 +51,18 @@ class Fakes:
         self._own.clear()
         if len(self._inner) > _REMEMBERED:
             self._inner.clear()
+
+    def real(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Any:
+        """What a call really returns.
+
+        Raises:
+            RealRaised: it raised.
+        """
+        self._side("real")
+        try:
+            return op(*args, **kwargs)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
+            raise RealRaised from error
 
     def run(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
         """The outcome of an overload on fake versions of real or functional arguments, or whatever its fake path raises."""

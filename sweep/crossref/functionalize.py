@@ -20,7 +20,7 @@ from torch._dispatch.python import enable_python_dispatcher, suspend_functionali
 from torch.utils._python_dispatch import _disable_current_modes
 
 from sweep.compare import Mismatch, Outcome, compare, describe
-from sweep.crossref import RealRaised, ending
+from sweep.crossref import ending
 from sweep.crossref.excused import why_excused
 from sweep.crossref.fakes import Fakes
 from sweep.overloads import qualified_name
@@ -57,9 +57,8 @@ class CrossRef:
         try:
             _make_functionalized(op, make)
         except BaseException as error:  # which class it raises is the finding, provided that the plain call does not
-            self._fakes.at("real")
-            _make_plainly(op, make)
-            self._found.append(Mismatch("", ending("functionalized", error), None, "", type(error).__name__))
+            self._fakes.real(op, *make())
+            self._found.append(_raised("functionalized", error))
         else:
             if _has_whole_form(op):
                 self._check_whole(op, make)
@@ -76,7 +75,7 @@ class CrossRef:
             with torch._C._AutoDispatchBelowAutograd():
                 _make_functionalized(op, make)
         except BaseException as error:  # which class it raises is the finding, since with autograd on it does not
-            self._found.append(Mismatch("", ending("functionalized below autograd", error), None, "", type(error).__name__))
+            self._found.append(_raised("functionalized below autograd", error))
         self._found[before:] = [f for f in self._found[before:] if f.kind not in ("aliasing", "offset")]
 
     def _handler(self, op: torch._ops.OpOverload, final_key: DispatchKey) -> Any:
@@ -132,13 +131,8 @@ def _has_whole_form(op: torch._ops.OpOverload) -> bool:
     return all(a.alias_info is None for a in (*op._schema.arguments, *op._schema.returns))
 
 
-def _make_plainly(op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> None:
-    """Makes a call as it is, since one that raises anyway says nothing about functionalization."""
-    args, kwargs = make()
-    try:
-        op(*args, **kwargs)
-    except BaseException as error:
-        raise RealRaised from error
+def _raised(side: str, error: BaseException) -> Mismatch:
+    return Mismatch("", ending(side, error), None, "", type(error).__name__)
 
 
 def _forget_functionalize() -> None:
