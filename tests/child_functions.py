@@ -8,6 +8,11 @@ import time
 from pathlib import Path
 
 
+def heed_ctrl_c():
+    """For a process about to start: a shell's background jobs, and all that they start, ignore Ctrl-C otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def echo(mark, **arguments):
     return arguments
 

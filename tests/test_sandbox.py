@@ -15,6 +15,7 @@ import pytest
 from sweep.findings import KNOWN_BAD, Finding, Result
 from sweep.sandbox import ChildError, Died, Sandbox, each_done
 from sweep.supervisor import Supervisor
+from tests import child_functions
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,7 +38,9 @@ def ask(sandbox, function, **arguments):
 
 def started_parent(scratch):
     command = [sys.executable, "-c", PARENT, str(scratch)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=child_functions.heed_ctrl_c
+    )
 
 
 def is_gone(pid):

@@ -17,6 +17,7 @@ import torch
 
 from sweep import expect
 from sweep.session import WORK
+from tests.child_functions import heed_ctrl_c
 
 ROOT = Path(__file__).resolve().parent.parent
 LIAR = "aten.max_unpool2d.default"
@@ -346,6 +347,7 @@ def interrupted(known, results, interrupt, *arguments):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         output = ""
         while not any(word in output for word in ("PASSED", "SKIPPED")):
