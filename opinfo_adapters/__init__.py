@@ -1,6 +1,7 @@
 """Where calls come from: each adapter module turns one kind of samples into torch calls, which the recorder writes down.
 
-An adapter is one file in this folder with two functions, found by name, and nothing else has to change when one is added:
+An adapter is one file in this folder, or in ``handwritten/`` where there are tools for it, with two functions. It is found by its
+name; nothing else has to change when one is added:
 
 ``tasks(device) -> Iterable[str]``
     The pieces of work, in a fixed order and with names that do not depend on the run. Each becomes one unit of parallel work, and
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 INCIDENTAL = 48
 
 #: Modules of this package that are not adapters.
-_SHARED = {"recorder", "session"}
+_SHARED = {"handwritten", "recorder", "session"}
 
 
 class Adapter(Protocol):
@@ -39,7 +40,9 @@ class Adapter(Protocol):
 
 def names() -> list[str]:
     """The adapters there are, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _SHARED)
+    here = [m.name for m in pkgutil.iter_modules(__path__) if m.name not in _SHARED]
+    families = [f"handwritten.{m.name}" for m in pkgutil.iter_modules([f"{p}/handwritten" for p in __path__])]
+    return sorted(here + families)
 
 
 def load(name: str) -> Adapter:

@@ -1,0 +1,74 @@
+"""Calls that cannot be derived from anything: a file per family of operators, with real, valid values.
+
+A family is a module with ``family = Family(__name__)`` and ``tasks, run = family.tasks, family.run``, and a generator per task,
+which yields the calls to make and is given back what each returned:
+
+    @family
+    def hann_window(device):
+        for length in (0, 1, 7):
+            yield call(torch.ops.aten.hann_window, length, device=device)
+
+    @family
+    def linear_prepack(device):
+        packed = yield call(torch.ops.quantized.linear_prepack, weight(device), None)
+        yield call(torch.ops.quantized.linear_unpack, packed)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+import torch
+
+from opinfo_adapters.recorder import Recorder
+
+#: What a task yields: a call still to be made.
+Invocation = Callable[[], Any]
+_Task = Callable[[str], Generator[Invocation, Any, None]]
+
+
+def call(op: Callable[..., Any], *args: Any, **kwargs: Any) -> Invocation:
+    """A call to be made under the recorder: an overload, a packet, or any function of torch that makes such calls."""
+    return functools.partial(op, *args, **kwargs)
+
+
+class Family:
+    """The tasks of one module.
+
+    Args:
+        module: its ``__name__``, which tells in the corpus where a call comes from.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._name = module.rpartition(".")[2]
+        self._tasks: dict[str, _Task] = {}
+
+    def __call__(self, task: _Task) -> _Task:
+        """Decorator: adds a generator function of the device as a task of that name."""
+        self._tasks[task.__name__] = task
+        return task
+
+    def tasks(self, device: str) -> Iterable[str]:
+        return list(self._tasks)
+
+    def run(self, task: str, device: str, recorder: Recorder) -> None:
+        """Makes the calls of one task, with the same random numbers each time. One that fails is counted, and gives ``None``."""
+        source = f"{self._name} {task}"
+        torch.manual_seed(0)
+        try:
+            calls = self._tasks[task](device)
+            result = None
+            while True:
+                made = calls.send(result)
+                try:
+                    with recorder.observe(source):
+                        result = made()
+                except Exception as error:
+                    recorder.failed(source, error)
+                    result = None
+        except StopIteration:
+            return
+        except Exception as error:  # the generator itself, on what a failed call did not give it
+            recorder.failed(f"{source}, making arguments", error)
