@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 #: How many incidental calls (see ``recorder``) are kept of one overload and dtype.
 INCIDENTAL = 48
 
+#: The modules of ``derived`` in the order of their turns. Siblings come twice: what schemas have found has siblings too.
+STAGES = ("siblings", "schemas", "siblings", "layouts")
+
+#: How the source of a call begins that only its overload's schema suggested.
+GUESSED = "schemas"
+
 #: Modules of this package that are not adapters.
-_SHARED = {"handwritten", "recorder", "session"}
+_SHARED = {"derived", "handwritten", "recorder", "session"}
 
 
 class Adapter(Protocol):

@@ -1,4 +1,4 @@
-"""What a recording process does: lists the tasks of every adapter, and runs one task and writes its calls to a file.
+"""What a recording process does: lists the tasks of a stage, and runs one task and writes its calls to a file.
 
 Called by name in a child process (see ``sweep.recording``); the process keeps its recorder, so that a call which an earlier task
 has written is not written again.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import fnmatch
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import opinfo_adapters
+from opinfo_adapters import derived
+from opinfo_adapters.derived import Known
+from opinfo_adapters.derived.attempts import Attempts
 from opinfo_adapters.recorder import Recorder
 from sweep import corpus
 from sweep.calls import Call, build
@@ -25,38 +28,85 @@ _recorders: dict[str, Recorder] = {}
 _inventory = frozenset(inventory())
 
 
-def list_tasks(device: str, only: list[str] | None = None, mark: Callable[[int, str], None] | None = None) -> list[str]:
-    """The tasks of all adapters as ``adapter:task``, in recording order.
+def list_tasks(
+    device: str, stage: int, known: str, only: list[str] | None = None, mark: Callable[[int, str], None] | None = None
+) -> list[str]:
+    """The tasks of one stage as ``adapter:task``, in recording order.
 
     Args:
         device: the device to record on.
+        stage: 0 for the adapters, then one for each of ``opinfo_adapters.opinfo_adapters.STAGES``.
+        known: the folder of the calls that earlier stages found.
         only: globs; a task that matches none of them is left out.
         mark: not used.
 
     Raises:
-        LookupError: a glob matches no task.
+        LookupError: a glob can match no task of any stage.
     """
-    tasks = [f"{name}:{task}" for name in opinfo_adapters.names() for task in opinfo_adapters.load(name).tasks(device)]
-    for glob in only or ():
-        if not fnmatch.filter(tasks, glob):
-            raise LookupError(f"no task matches {glob!r}; they are named as {tasks[0]!r}")
+    if stage:
+        name = opinfo_adapters.STAGES[stage - 1]
+        tasks = [f"{name}:{task}" for task in derived.load(name).tasks(Known(Path(known), device))]
+    else:
+        tasks = [f"{name}:{task}" for name in opinfo_adapters.names() for task in opinfo_adapters.load(name).tasks(device)]
+        later = [f"{name}:{overload}" for name in opinfo_adapters.STAGES for overload in _inventory]
+        for glob in only or ():
+            if not fnmatch.filter(tasks, glob) and not fnmatch.filter(later, glob):
+                raise LookupError(f"no task matches {glob!r}; they are named as {tasks[0]!r}")
     return [t for t in tasks if only is None or any(fnmatch.fnmatchcase(t, glob) for glob in only)]
 
 
-def run_task(task: str, device: str, file: str, mark: Callable[[int, str], None]) -> dict[str, Any]:
-    """Runs one task, makes each of its new calls once more from its plain form, and writes those that succeed.
+def run_task(
+    task: str, device: str, file: str, mark: Callable[[int, str], None], known: str = "", skip: Collection[int] = ()
+) -> dict[str, Any]:
+    """Runs one task, and writes those of its calls that can be made once more from their plain form.
+
+    Args:
+        task: as ``list_tasks`` names it.
+        device: the device to record on.
+        file: where to write.
+        mark: is told which call is being tried.
+        known: the folder of the calls that earlier stages found.
+        skip: numbers of attempts not to make again.
 
     Returns:
-        What happened, as counts: ``dispatched``, ``calls``, ``unrecordable`` and ``failures`` (text -> count).
+        What happened, as counts: ``dispatched``, ``calls``, ``unrecordable``, ``failures`` (text -> count) and ``refused``.
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
+    adapter, _, name = task.partition(":")
+    if adapter in opinfo_adapters.STAGES:
+        return _derive(adapter, name, device, Path(file), Known(Path(known), device), mark, skip)
+    return _record(adapter, name, device, Path(file), mark)
+
+
+def _derive(
+    module: str,
+    overload: str,
+    device: str,
+    file: Path,
+    known: Known,
+    mark: Callable[[int, str], None],
+    skip: Collection[int],
+) -> dict[str, Any]:
+    """Runs one task of a derivation. Every call it keeps was made from its plain form already."""
+    attempt = Attempts(overload, resolve(overload), device, mark, skip)
+    derived.load(module).run(overload, known, attempt)
+    if attempt.kept:
+        written = [{**c.as_json(), "incidental": None, "repeats": True} for c in attempt.kept]
+        corpus.write_file(file, written, [bytes(c.data) for c in attempt.kept])
+    nothing = {} if attempt.kept or known.is_called(overload) else {f"{module} of {overload}: nothing works: {attempt.last}": 1}
+    refused = sum(attempt.refused.values())
+    made = len(attempt.kept)
+    return {"dispatched": made + refused, "calls": made, "refused": refused, "unrecordable": {}, "failures": nothing}
+
+
+def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[int, str], None]) -> dict[str, Any]:
+    """Runs one task of an adapter under the recorder."""
     recorder = _recorders.setdefault(device, Recorder(device))
     recorder.dispatched = 0
     recorder.failures.clear()
     recorder.unrecordable.clear()
-    adapter, _, name = task.partition(":")
     mark(-1, "record")
     with recorder.installed():
         opinfo_adapters.load(adapter).run(name, device, recorder)
@@ -75,10 +125,11 @@ def run_task(task: str, device: str, file: str, mark: Callable[[int, str], None]
         written.append({**call.as_json(), "incidental": incidental, "repeats": repeats})
         chunks.append(bytes(call.data))
     if written:
-        corpus.write_file(Path(file), written, chunks)
+        corpus.write_file(file, written, chunks)
     return {
         "dispatched": recorder.dispatched,
         "calls": kept,
+        "refused": 0,
         "unrecordable": dict(recorder.unrecordable),
         "failures": {f"{what}: {error}": n for (what, error), n in recorder.failures.items()},
     }

@@ -44,6 +44,7 @@ class Call:
         tensors: one description per tensor argument; arguments refer to them by position.
         storages: one description per storage; tensors refer to them by position, so aliasing is kept.
         data: the bytes of the storages that are kept.
+        layout: the name of the memory layout that the call was put in; empty for one as it was recorded.
     """
 
     overload: str
@@ -53,6 +54,7 @@ class Call:
     tensors: list[dict[str, Any]]
     storages: list[dict[str, Any]]
     data: memoryview | bytearray = field(repr=False)
+    layout: str = ""
 
     def key(self) -> str:
         """What makes two calls the same, as text: structure, scalars and tensor metadata, without values."""
@@ -65,6 +67,7 @@ class Call:
             "overload": self.overload,
             "id": digest,
             "source": self.source,
+            "layout": self.layout,
             "args": self.args,
             "kwargs": self.kwargs,
             "tensors": self.tensors,
@@ -320,7 +323,7 @@ def _finite_range(raw: torch.Tensor, dtype: torch.dtype) -> list[str]:
     return [repr(real.min().item()), repr(real.max().item())] if real.numel() else ["0.0", "1.0"]
 
 
-def encode(overload: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, device: str, source: str) -> Call:
+def encode(overload: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, device: str, source: str, layout: str = "") -> Call:
     """The plain-data form of a call about to be made; values are copied now, before the call can change them.
 
     Raises:
@@ -330,7 +333,7 @@ def encode(overload: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, devi
     plain_args = [encoder.value(a) for a in args]
     plain_kwargs = {name: encoder.value(kwargs[name]) for name in sorted(kwargs)}
     encoder.finish()
-    call = Call(overload, source, plain_args, plain_kwargs, encoder.tensors, encoder.storages, encoder.data)
+    call = Call(overload, source, plain_args, plain_kwargs, encoder.tensors, encoder.storages, encoder.data, layout)
     if any("parts" in t for t in call.tensors):
         try:
             build(call, device)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 #: Every storage starts on such a boundary inside a file's block of bytes, as the allocator would have it.
 ALIGNMENT = 64
@@ -102,7 +102,9 @@ def load(folder: Path, name: str) -> list[Any]:
     described, data = read_arrays(folder / f"{name}.npz")
     view = memoryview(bytearray(data.tobytes()))
     try:
-        return [Call(name, c["source"], c["args"], c["kwargs"], c["tensors"], c["storages"], data=view) for c in described]
+        return [
+            Call(name, c["source"], c["args"], c["kwargs"], c["tensors"], c["storages"], view, c["layout"]) for c in described
+        ]
     except (KeyError, TypeError) as error:
         raise CorpusError(f"corpus file {folder / name}.npz is of another format: run `make record` to make it anew") from error
 

@@ -14,10 +14,11 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from opinfo_adapters import INCIDENTAL
+from opinfo_adapters import GUESSED, INCIDENTAL, STAGES
 from sweep import corpus
 from sweep.sandbox import ChildError, Died, Sandbox, each_done
 
@@ -26,6 +27,10 @@ _SOURCES = (_ROOT / "opinfo_adapters", *(_ROOT / "sweep" / n for n in ("calls.py
 
 #: What a task may cost before it is given up, in seconds without a sign of life.
 _TASK_TIMEOUT = 300.0
+
+#: What one attempt of a derivation may cost, in seconds, and how many may kill their process before the rest is not tried.
+_ATTEMPT_TIMEOUT = 30.0
+_DEATHS = 4
 
 
 def fingerprint(identity: dict[str, Any]) -> dict[str, Any]:
@@ -106,19 +111,29 @@ def record(
 def _make(
     making: Path, made_from: dict[str, Any], workers: int, scratch: Path, only: list[str] | None, out: TextIO
 ) -> dict[str, Any]:
-    """Makes a whole corpus in a folder and returns its manifest."""
+    """Makes a whole corpus in a folder and returns its manifest.
+
+    In stages: samples and handwritten calls first, then what is derived from the calls that earlier stages have found.
+    """
     started = time.monotonic()
-    shards = making / "shards"
-    shards.mkdir(parents=True)
-    log = _run_tasks(shards, made_from["device"], workers, scratch, only, out)
+    making.mkdir(parents=True)
+    merger = _Merger(making)
+    log = _Log()
+    with ExitStack() as stack:
+        sandboxes = [stack.enter_context(Sandbox(scratch)) for _ in range(workers)]
+        for stage in range(len(STAGES) + 1):
+            shards = making / f"shards-{stage}"
+            shards.mkdir()
+            _run_tasks(sandboxes, stage, shards, made_from["device"], only, log, out)
+            merger.add(shards)
+            shutil.rmtree(shards)
     manifest: dict[str, Any] = {
         "format": corpus.FORMAT,
         "fingerprint": made_from,
-        "overloads": _merge(shards, making),
-        "log": log,
+        "overloads": merger.written,
+        "log": log.as_json(),
         "seconds": round(time.monotonic() - started, 1),
     }
-    shutil.rmtree(shards)
     (making / corpus.MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
     return manifest
 
@@ -127,82 +142,136 @@ def _log_file(folder: Path) -> Path:
     return folder.with_name("recording.log")
 
 
-def _run_tasks(shards: Path, device: str, workers: int, scratch: Path, only: list[str] | None, out: TextIO) -> dict[str, Any]:
-    """Runs all tasks in several processes; a task that kills its process costs only itself."""
-    totals: Counter[str] = Counter()
-    unrecordable: Counter[str] = Counter()
-    failures: Counter[str] = Counter()
-    with ExitStack() as stack:
-        sandboxes = [stack.enter_context(Sandbox(scratch)) for _ in range(workers)]
-        tasks = sandboxes[0].request("opinfo_adapters.session:list_tasks", device=device, only=only)
-        progress = _Progress("recording", len(tasks), out)
-        waiting = deque(enumerate(tasks))
-        running: dict[int, tuple[Sandbox, str]] = {}
+@dataclass
+class _Log:
+    """What happened, over all stages."""
 
-        def give(sandbox: Sandbox) -> None:
-            if waiting:
-                at, task = waiting.popleft()
-                file = str(shards / f"{at:06}.npz")
-                sandbox.send("opinfo_adapters.session:run_task", task=task, device=device, file=file)
-                running[id(sandbox)] = (sandbox, task)
+    tasks: int = 0
+    dispatched: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    unrecordable: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
 
-        for sandbox in sandboxes:
-            give(sandbox)
-        while running:
-            for sandbox in each_done([s for s, _ in running.values()], _TASK_TIMEOUT):
-                _, task = running.pop(id(sandbox))
-                try:
-                    done = sandbox.receive(timeout=_TASK_TIMEOUT)
-                except (Died, ChildError) as error:
-                    failures[f"{task}: {str(error).splitlines()[0]}"] += 1
+    def add(self, adapter: str, done: dict[str, Any]) -> None:
+        self.dispatched += done["dispatched"]
+        self.refused[adapter] += done["refused"]
+        self.unrecordable.update(done["unrecordable"])
+        self.failures.update(done["failures"])
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "tasks": self.tasks,
+            "dispatched": self.dispatched,
+            "refused": {name: n for name, n in sorted(self.refused.items()) if n},
+            "unrecordable": dict(sorted(self.unrecordable.items())),
+            "failures": dict(sorted(self.failures.items())),
+        }
+
+
+@dataclass
+class _Task:
+    """One task that a process has, and the attempts in it that are not to be made again."""
+
+    at: int
+    name: str
+    skip: list[int] = field(default_factory=list)
+
+
+def _run_tasks(
+    sandboxes: list[Sandbox], stage: int, shards: Path, device: str, only: list[str] | None, log: _Log, out: TextIO
+) -> None:
+    """Runs the tasks of a stage in several processes; one that kills its process costs only itself, or the attempt that did."""
+    known = str(shards.parent)
+    names = sandboxes[0].request("opinfo_adapters.session:list_tasks", device=device, stage=stage, known=known, only=only)
+    timeout = _ATTEMPT_TIMEOUT if stage else _TASK_TIMEOUT
+    progress = _Progress(STAGES[stage - 1] if stage else "recording", len(names), out)
+    waiting = deque(_Task(at, name) for at, name in enumerate(names))
+    running: dict[int, tuple[Sandbox, _Task]] = {}
+    log.tasks += len(names)
+    found = 0
+
+    def give(sandbox: Sandbox) -> None:
+        if waiting:
+            task = waiting.popleft()
+            file = str(shards / f"{task.at:06}.npz")
+            sandbox.send(
+                "opinfo_adapters.session:run_task", task=task.name, device=device, file=file, known=known, skip=task.skip
+            )
+            running[id(sandbox)] = (sandbox, task)
+
+    for sandbox in sandboxes:
+        give(sandbox)
+    while running:
+        for sandbox in each_done([s for s, _ in running.values()], timeout):
+            _, task = running.pop(id(sandbox))
+            try:
+                done = sandbox.receive(timeout=timeout)
+            except (Died, ChildError) as error:
+                attempted = (
+                    error.call if error.phase == "attempt" and getattr(error, "name", "Unrestorable") == "Unrestorable" else -1
+                )
+                if isinstance(error, ChildError):
+                    sandbox.close()  # whatever it was in the middle of
+                log.failures[f"{task.name}: {str(error).splitlines()[0]}"] += 1
+                if attempted >= 0 and len(task.skip) < _DEATHS:
+                    waiting.appendleft(_Task(task.at, task.name, [*task.skip, attempted]))
                 else:
-                    totals.update(dispatched=done["dispatched"], calls=done["calls"])
-                    unrecordable.update(done["unrecordable"])
-                    failures.update(done["failures"])
-                progress.advance(f"{totals['calls']} calls")
-                give(sandbox)
-        progress.close()
-    return {
-        "tasks": len(tasks),
-        "dispatched": totals["dispatched"],
-        "unrecordable": dict(sorted(unrecordable.items())),
-        "failures": dict(sorted(failures.items())),
-    }
+                    progress.advance(f"{found} calls")
+            else:
+                found += done["calls"]
+                log.add(task.name.partition(":")[0], done)
+                progress.advance(f"{found} calls")
+            give(sandbox)
+    progress.close()
 
 
-def _merge(shards: Path, folder: Path) -> dict[str, dict[str, int]]:
-    """One file per overload out of one file per task, each call once, in the order of the tasks.
+class _Merger:
+    """Makes one file per overload out of one file per task, each call once, in the order of the tasks.
 
     Every process wrote the first so many incidental calls that it saw of an overload and dtype, with those that were asked for
     elsewhere and those that cannot be made again among them; so the first so many of all are there, whoever ran which task.
+
+    Attributes:
+        written: overload -> what the manifest says of its file.
     """
-    seen: set[str] = set()
-    incidental: dict[tuple[str, str], set[str]] = defaultdict(set)
-    calls: dict[str, list[dict[str, Any]]] = {}
-    chunks: dict[str, list[bytes | memoryview]] = {}
-    for shard in sorted(shards.glob("*.npz")):
-        for call, chunk in corpus.read_file(shard):
-            name, dtype, repeats = call["overload"], call.pop("incidental"), call.pop("repeats")
-            if dtype is not None:
-                first = incidental[name, dtype]
-                if call["id"] in first or len(first) >= INCIDENTAL:
+
+    def __init__(self, folder: Path) -> None:
+        self.written: dict[str, dict[str, int]] = {}
+        self._folder = folder
+        self._seen: set[str] = set()
+        self._incidental: dict[tuple[str, str], set[str]] = defaultdict(set)
+
+    def add(self, shards: Path) -> None:
+        """Adds the calls of one stage's files to those that are there."""
+        calls: dict[str, list[dict[str, Any]]] = {}
+        chunks: dict[str, list[bytes | memoryview]] = {}
+        for shard in sorted(shards.glob("*.npz")):
+            for call, chunk in corpus.read_file(shard):
+                name, dtype, repeats = call["overload"], call.pop("incidental"), call.pop("repeats")
+                if dtype is not None:
+                    first = self._incidental[name, dtype]
+                    if call["id"] in first or len(first) >= INCIDENTAL:
+                        continue
+                    first.add(call["id"])
+                if call["id"] in self._seen or not repeats:
                     continue
-                first.add(call["id"])
-            if call["id"] in seen or not repeats:
-                continue
-            seen.add(call["id"])
-            calls.setdefault(name, []).append(call)
-            chunks.setdefault(name, []).append(chunk)
-    written = {}
-    for name in sorted(calls):
-        size = corpus.write_file(folder / f"{name}.npz", calls[name], chunks[name])
-        written[name] = {"calls": len(calls[name]), "bytes": size}
-    return written
+                self._seen.add(call["id"])
+                calls.setdefault(name, []).append(call)
+                chunks.setdefault(name, []).append(chunk)
+        for name in sorted(calls):
+            path = self._folder / f"{name}.npz"
+            for call, chunk in reversed(list(corpus.read_file(path)) if name in self.written else []):
+                calls[name].insert(0, call)
+                chunks[name].insert(0, chunk)
+            size = corpus.write_file(path, calls[name], chunks[name])
+            guessed = sum(c["source"].startswith(GUESSED) for c in calls[name])
+            self.written[name] = {"calls": len(calls[name]), "guessed": guessed, "bytes": size}
 
 
 def _log_text(manifest: dict[str, Any]) -> str:
     log = manifest["log"]
     lines = [f"{log['tasks']} tasks, {log['dispatched']} dispatched calls, {manifest['seconds']} s", ""]
+    lines += ["derived calls that were refused:", *(f"{n:7} {what}" for what, n in log["refused"].items()), ""]
     lines += ["calls without a plain-data form:", *(f"{n:7} {why}" for why, n in log["unrecordable"].items()), ""]
     lines += ["samples that could not be generated or run:", *(f"{n:7} {what}" for what, n in log["failures"].items())]
     return "\n".join(lines) + "\n"
