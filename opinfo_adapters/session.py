@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def list_tasks(
 
 
 def run_task(
-    task: str, device: str, file: str, mark: Callable[[int, str], None], known: str = "", skip: Collection[int] = ()
+    task: str, device: str, file: str, mark: Callable[[int, str], None], known: str = "", attempts: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Runs one task, and writes those of its calls that can be made once more from their plain form.
 
@@ -66,7 +66,7 @@ def run_task(
         file: where to write.
         mark: is told which call is being tried.
         known: the folder of the calls that earlier stages found.
-        skip: numbers of attempts not to make again.
+        attempts: which attempts to make: ``skip``, ``crashes`` and ``only`` of ``Attempts``.
 
     Returns:
         What happened, as counts: ``dispatched``, ``calls``, ``unrecordable``, ``failures`` (text -> count) and ``refused``.
@@ -76,7 +76,7 @@ def run_task(
     torch.set_num_threads(1)
     adapter, _, name = task.partition(":")
     if adapter in opinfo_adapters.STAGES:
-        return _derive(adapter, name, device, Path(file), Known(Path(known), device), mark, skip)
+        return _derive(adapter, name, device, Path(file), Known(Path(known), device), mark, attempts or {})
     return _record(adapter, name, device, Path(file), mark)
 
 
@@ -87,12 +87,12 @@ def _derive(
     file: Path,
     known: Known,
     mark: Callable[[int, str], None],
-    skip: Collection[int],
+    attempts: dict[str, Any],
 ) -> dict[str, Any]:
     """Runs one task of a derivation. Every call it keeps was made from its plain form already."""
-    attempt = Attempts(overload, resolve(overload), device, mark, skip)
+    attempt = Attempts(overload, resolve(overload), device, mark, **attempts)
     derived.load(module).run(overload, known, attempt)
-    if attempt.kept:
+    if attempt.kept and "only" not in attempts:
         written = [{**c.as_json(), "incidental": None, "repeats": True} for c in attempt.kept]
         corpus.write_file(file, written, [bytes(c.data) for c in attempt.kept])
     nothing = {} if attempt.kept or known.is_called(overload) else {f"{module} of {overload}: nothing works: {attempt.last}": 1}

@@ -14,7 +14,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,6 +31,9 @@ _TASK_TIMEOUT = 300.0
 #: What one attempt of a derivation may cost, in seconds, and how many may kill their process before the rest is not tried.
 _ATTEMPT_TIMEOUT = 30.0
 _DEATHS = 4
+
+#: Endings that are the call's own doing. An abort may be the allocator's, which finds what another call has done.
+_CRASHES = {f"crash {signal}" for signal in ("SIGSEGV", "SIGFPE", "SIGILL", "SIGBUS")}
 
 
 def fingerprint(identity: dict[str, Any]) -> dict[str, Any]:
@@ -168,13 +171,50 @@ class _Log:
         }
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Task:
-    """One task that a process has, and the attempts in it that are not to be made again."""
+    """One task that a process has.
+
+    Attributes:
+        at: its position among the tasks of its stage.
+        name: its name.
+        skip: attempts in it that are not to be made again, because they took a process with them.
+        crashes: those that do so every time, of which calls are kept.
+        confirm: the attempt of which that is to be seen, and how it ended the first time.
+    """
 
     at: int
     name: str
-    skip: list[int] = field(default_factory=list)
+    skip: tuple[int, ...] = ()
+    crashes: tuple[int, ...] = ()
+    confirm: tuple[int, str] | None = None
+
+    def attempts(self) -> dict[str, Any]:
+        """What the process is told about its attempts."""
+        if self.confirm:
+            return {"skip": self.skip, "only": self.confirm[0]}
+        return {"skip": self.skip, "crashes": self.crashes}
+
+    def after(self, error: Died | ChildError) -> _Task | None:
+        """The task once more after it ended so, or ``None`` if it is given up."""
+        name, ending = (error.name, "") if isinstance(error, ChildError) else ("", error.ending)
+        if error.phase != "attempt" or name not in ("", "Unrestorable") or len(self.skip) >= _DEATHS:
+            return None
+        number = error.call
+        if self.confirm:
+            return self.confirmed(self.confirm == (number, ending))
+        guessed = self.name.startswith(f"{GUESSED}:")
+        if ending in _CRASHES and not guessed and not self.crashes:
+            return replace(self, confirm=(number, ending))
+        return replace(self, skip=(*self.skip, number))
+
+    def confirmed(self, crashes: bool) -> _Task:
+        """The task once it is known whether the attempt in question takes the process with it every time."""
+        assert self.confirm is not None
+        number = self.confirm[0]
+        return replace(
+            self, skip=(*self.skip, number), crashes=(*self.crashes, number) if crashes else self.crashes, confirm=None
+        )
 
 
 def _run_tasks(
@@ -193,10 +233,8 @@ def _run_tasks(
     def give(sandbox: Sandbox) -> None:
         if waiting:
             task = waiting.popleft()
-            file = str(shards / f"{task.at:06}.npz")
-            sandbox.send(
-                "opinfo_adapters.session:run_task", task=task.name, device=device, file=file, known=known, skip=task.skip
-            )
+            arguments = {"task": task.name, "device": device, "file": str(shards / f"{task.at:06}.npz"), "known": known}
+            sandbox.send("opinfo_adapters.session:run_task", attempts=task.attempts(), **arguments)
             running[id(sandbox)] = (sandbox, task)
 
     for sandbox in sandboxes:
@@ -204,22 +242,23 @@ def _run_tasks(
     while running:
         for sandbox in each_done([s for s, _ in running.values()], timeout):
             _, task = running.pop(id(sandbox))
+            again = None
             try:
                 done = sandbox.receive(timeout=timeout)
             except (Died, ChildError) as error:
-                attempted = (
-                    error.call if error.phase == "attempt" and getattr(error, "name", "Unrestorable") == "Unrestorable" else -1
-                )
                 if isinstance(error, ChildError):
                     sandbox.close()  # whatever it was in the middle of
+                again = task.after(error)
                 log.failures[f"{task.name}: {str(error).splitlines()[0]}"] += 1
-                if attempted >= 0 and len(task.skip) < _DEATHS:
-                    waiting.appendleft(_Task(task.at, task.name, [*task.skip, attempted]))
-                else:
-                    progress.advance(f"{found} calls")
             else:
-                found += done["calls"]
-                log.add(task.name.partition(":")[0], done)
+                if task.confirm:
+                    again = task.confirmed(False)
+                else:
+                    found += done["calls"]
+                    log.add(task.name.partition(":")[0], done)
+            if again:
+                waiting.appendleft(again)
+            else:
                 progress.advance(f"{found} calls")
             give(sandbox)
     progress.close()

@@ -32,6 +32,8 @@ class Attempts:
         device: the device under test.
         mark: is told the number of each attempt just before it is made.
         skip: numbers of attempts not to make, because they took a process with them.
+        crashes: those of them that are kept all the same, since they do so every time.
+        only: the one attempt to make, to see whether it does.
 
     Attributes:
         kept: the calls that were accepted, in the order in which they were made.
@@ -40,13 +42,20 @@ class Attempts:
     """
 
     def __init__(
-        self, name: str, op: torch._ops.OpOverload, device: str, mark: Callable[[int, str], None], skip: Collection[int] = ()
+        self,
+        name: str,
+        op: torch._ops.OpOverload,
+        device: str,
+        mark: Callable[[int, str], None],
+        skip: Collection[int] = (),
+        crashes: Collection[int] = (),
+        only: int | None = None,
     ) -> None:
         self.kept: list[Call] = []
         self.refused: Counter[str] = Counter()
         self.last = ""
         self._name, self._op, self._device = name, op, device
-        self._mark, self._skip = mark, frozenset(skip)
+        self._mark, self._skip, self._crashes, self._only = mark, frozenset(skip), frozenset(crashes), only
         self._made = 0
         self._keys: set[str] = set()
         self._guard = Guard()
@@ -71,7 +80,10 @@ class Attempts:
             return None
         self._keys.add(call.key())
         number, self._made = self._made, self._made + 1
-        if number in self._skip:
+        if number in self._crashes:
+            self.kept.append(call)
+            return None
+        if number in self._skip or self._only not in (None, number):
             return self._refuse(RuntimeError("takes the process with it"))
         self._mark(number, "attempt")
         try:
