@@ -53,6 +53,7 @@ class Recorder:
         self._source = ""
         self._incidental = False
         self._depth = 0
+        self._unseen: torch._ops.OpOverload | None = None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -89,6 +90,19 @@ class Recorder:
         calls, self.calls = self.calls, []
         return calls
 
+    def call(self, op: torch._ops.OpOverload, *args: Any, **kwargs: Any) -> Any:
+        """Inside ``observe``: makes a call, and writes it down even where autograd answers it and no observer sees it.
+
+        ``_fw_primal`` is such an operator: its autograd kernel makes an alias and passes nothing on.
+        """
+        self._unseen = op
+        result = op(*args, **kwargs)
+        if self._unseen is op and op._schema.is_mutable:
+            self.unrecordable["writes to its arguments where no observer sees it"] += 1
+        elif self._unseen is op:
+            self.see(op, args, kwargs, lambda: result)
+        return result
+
     def see(
         self,
         op: torch._ops.OpOverload,
@@ -102,6 +116,8 @@ class Recorder:
         if self._busy:
             return run()
         self.dispatched += 1
+        if op is self._unseen:
+            self._unseen = None
         incidental = self._incidental or self._depth > 0
         self._depth += composite
         try:

@@ -302,7 +302,7 @@ class _Encoder:
                 raise Unrecordable(f"more than {LARGEST_BYTES} bytes of values")
             at = -(-len(self.data) // ALIGNMENT) * ALIGNMENT
             self.data.extend(bytes(at - len(self.data)))
-            self.data += raw.cpu().numpy().tobytes()
+            self.data += raw.to("cpu", copy=True).numpy().tobytes()  # a storage lent to numpy could not be resized by the call
             described["bytes"] = [first, at, last - first]
 
 

@@ -197,7 +197,7 @@ def _maker(op: torch._ops.OpOverload, call: Call, device: str) -> _Make:
     """Gives a call's arguments: new ones each time if the overload writes to some, the same ones otherwise."""
     if op._schema.is_mutable:
         return lambda: build(call, device)
-    built = build(call, device, own=False)
+    built = build(call, device, own=op is torch.ops.aten._lazy_clone.default)  # it takes its argument's memory over
     return lambda: built
 
 

@@ -78,6 +78,12 @@ def test_rebuilt_arguments_are_their_own():
     assert build(call, "cpu")[0][0].tolist() == [0, 0, 0]
 
 
+def test_a_storage_that_was_written_down_can_still_be_resized():
+    tensor = torch.zeros(2)
+    made(tensor)
+    assert tensor.resize_(100).shape == (100,)
+
+
 def test_large_floating_values_are_made_again_in_their_range():
     tensor = torch.rand(KEPT_BYTES // 4 + 1) + 3
     call = made(tensor)

@@ -94,3 +94,8 @@ def test_a_fake_sparse_tensor_has_as_many_elements_as_the_real_one():
 def test_unknown_crossrefs_are_refused_with_those_that_exist():
     with pytest.raises(crossref.UnknownCrossRef, match="there are: fake, functionalize"):
         crossref.check_names(["fake", "nonsense"])
+
+
+def test_an_operator_that_takes_its_argument_over_is_given_memory_of_its_own():
+    call = encode("aten._lazy_clone.default", (torch.zeros(2),), {}, device="cpu", source="test")
+    assert check_calls(torch.ops.aten._lazy_clone.default, [call], "cpu", crossref.names()).findings == ()

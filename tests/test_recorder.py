@@ -38,6 +38,16 @@ def test_a_call_is_written_as_it_was_before_it_ran():
     assert bytes(call.data[:8]) == bytes(8)
 
 
+def test_a_call_that_autograd_answers_is_written_when_made_through_the_recorder():
+    recorder = Recorder("cpu")
+    tensor = torch.zeros(2)
+    with recorder.installed(), recorder.observe("test"):
+        recorder.call(torch.ops.aten._fw_primal.default, tensor, 0)
+        recorder.call(torch.ops.aten.full.default, [2], 1, device="cpu")
+    written = [call.overload for call, _ in recorder.drain()]
+    assert [written.count(f"aten.{name}.default") for name in ("_fw_primal", "full")] == [1, 1]
+
+
 def test_a_call_that_raises_is_not_written():
     recorder = Recorder("cpu")
     tensor = torch.zeros(2, 3)

@@ -25,7 +25,7 @@ import torch
 from opinfo_adapters.recorder import Recorder
 
 #: What a task yields: a call still to be made.
-Invocation = Callable[[], Any]
+Invocation = functools.partial[Any]
 _Task = Callable[[str], Generator[Invocation, Any, None]]
 
 
@@ -64,7 +64,8 @@ class Family:
                 made = calls.send(result)
                 try:
                     with recorder.observe(source):
-                        result = made()
+                        is_overload = isinstance(made.func, torch._ops.OpOverload)
+                        result = recorder.call(made.func, *made.args, **made.keywords) if is_overload else made()
                 except Exception as error:
                     recorder.failed(source, error)
                     result = None

@@ -1,0 +1,41 @@
+"""Several tensors made one, and one made several."""
+
+import torch
+
+from opinfo_adapters.handwritten import Family, call
+
+family = Family(__name__)
+tasks, run = family.tasks, family.run
+
+aten = torch.ops.aten
+
+
+@family
+def stack(device):
+    dense = torch.randn(2, 3, device=device)
+    for dtype in (torch.float32, torch.bfloat16, torch.int64):
+        x = dense.to(dtype)
+        for tensors in ([x], [x, x + 1, x], [x.t(), x.t()], [x, x.t().contiguous().t()], [x[:0], x[:0]], [x[0, 0], x[1, 1]]):
+            for dim in {0, -1, x.dim() if tensors[0].dim() else 0}:
+                yield call(aten._stack.default, tensors, dim)
+    yield call(aten._stack.default, [dense, dense.to(torch.float64)])
+
+
+@family
+def flatten_dense_tensors(device):
+    for dtype in (torch.float32, torch.float16, torch.int64):
+        x = torch.arange(12, device=device).to(dtype).view(3, 4)
+        for tensors in ([x], [x, x[0]], [x.t(), x[:, ::2], x[1, 1]], [x, x[:0]]):
+            flat = yield call(aten.flatten_dense_tensors.default, tensors)
+            yield call(aten.unflatten_dense_tensors.default, flat, tensors)
+
+
+@family
+def unsafe_split_with_sizes(device):
+    for dtype in (torch.float32, torch.int64):
+        x = torch.arange(24, device=device).to(dtype).view(2, 3, 4)
+        for tensor in (x, x.transpose(0, 2), x[:, :, ::2]):
+            first, last = tensor.size(0), tensor.size(-1)
+            yield call(aten.unsafe_split_with_sizes.default, tensor, [1, first - 1])
+            yield call(aten.unsafe_split_with_sizes.default, tensor, [last], -1)
+            yield call(aten.unsafe_split_with_sizes.default, tensor, [0, 1, 2], 1 if tensor.size(1) == 3 else 0)
