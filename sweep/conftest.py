@@ -17,6 +17,7 @@ from sweep.report import Report
 from sweep.sandbox import Sandbox
 from sweep.session import Options, Plan, UsageError
 from sweep.supervisor import Supervisor
+from sweep.watch import Watch
 
 _PLAN = pytest.StashKey[Plan]()
 _REPORT = pytest.StashKey[Report]()
@@ -38,6 +39,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=default.timeout,
         metavar="S",
         help="seconds one call may take (default: %(default)s)",
+    )
+    group.addoption(
+        "--overload-timeout",
+        type=float,
+        default=default.overload_timeout,
+        metavar="S",
+        help="seconds the calls of one overload may take together; 0: no limit (default: %(default)s)",
     )
     group.addoption(
         "--memory",
@@ -62,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
         corpus=config.option.corpus,
         results=config.option.results,
         timeout=config.option.call_timeout,
+        overload_timeout=config.option.overload_timeout,
         memory=int(config.option.memory * 2**30),
         workers=_workers(config),
     )
@@ -75,6 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_REPORT] = Report(plan, accept=expect.accepting())
     if not config.option.collectonly:
         config.pluginmanager.register(config.stash[_REPORT], "sweep-report")
+        config.pluginmanager.register(Watch(config), "sweep-watch")
 
 
 def _workers(config: pytest.Config) -> int:
@@ -127,7 +137,15 @@ def supervisor(plan: Plan) -> Iterator[Supervisor]:
     """Runs overloads in this worker's own child process, which starts at the first overload that has calls."""
     # An accelerator's runtime reserves address space without end, so there the limit is its allocator's (see ``runner``).
     with Sandbox(session.SCRATCH, plan.memory if plan.identity["device_type"] == "cpu" else 0) as sandbox:
-        yield Supervisor(sandbox, Path(plan.corpus), plan.identity["device"], plan.crossrefs, plan.timeout, plan.memory)
+        yield Supervisor(
+            sandbox,
+            Path(plan.corpus),
+            plan.identity["device"],
+            plan.crossrefs,
+            plan.timeout,
+            overload_timeout=plan.overload_timeout,
+            memory=plan.memory,
+        )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -107,7 +107,8 @@ def _block(finding: Finding, result: Result) -> str:
     if result.given_up:
         many += f", {result.given_up} not made"
     dtypes = f", {' '.join(finding.dtypes)}" if finding.dtypes else ""
-    lines = [f"{finding.crossref}: {finding.what}: {many}{dtypes}", f"  {finding.example}"]
+    layouts = f", only {' '.join(finding.layouts)}" if finding.layouts else ""
+    lines = [f"{finding.crossref}: {finding.what}: {many}{dtypes}{layouts}", f"  {finding.example}"]
     for side, answer in zip(finding.sides, (finding.fake, finding.real), strict=True):
         if answer:
             lines.append(f"  {side}: {answer}")

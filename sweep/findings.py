@@ -30,6 +30,7 @@ class Finding:
         dtypes: the dtypes of the calls that show it, sorted.
         calls: how many calls show it.
         example: the smallest of them, as Python that can be pasted.
+        layouts: the memory layouts in which alone it shows, sorted; empty if a call shows it as it was recorded.
     """
 
     crossref: str
@@ -42,6 +43,7 @@ class Finding:
     dtypes: tuple[str, ...]
     calls: int
     example: str
+    layouts: tuple[str, ...] = ()
 
     @property
     def what(self) -> str:
@@ -54,7 +56,8 @@ class Finding:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Finding:
-        return cls(**{**plain, "sides": tuple(plain["sides"]), "dtypes": tuple(plain["dtypes"])})
+        tuples = {name: tuple(plain[name]) for name in ("sides", "dtypes", "layouts")}
+        return cls(**{**plain, **tuples})
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ looking, after every call; nobody lists them.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what signal wraps: it makes an enum of every answer, which takes longer than all the rest here
 import copy
 import os
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +78,7 @@ def _reopen_streams(value: Any) -> None:
 
 
 def _handlers() -> tuple[list[Any], set[Any]]:
-    return [signal.getsignal(n) for n in _SIGNALS], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return [_signal.getsignal(n) for n in _SIGNALS], _signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def _set_handlers(value: tuple[list[Any], set[Any]]) -> None:
@@ -86,8 +88,84 @@ def _set_handlers(value: tuple[list[Any], set[Any]]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, value[1])
 
 
+class _OpenFiles:
+    """File descriptors of this process. The lowest free one, which takes a microsecond to ask for, tells whether any has come or
+    gone; which, only the system's list does."""
+
+    def __init__(self) -> None:
+        self._open = _listed()
+
+    def remember(self) -> None:
+        self._open = _listed()
+
+    @staticmethod
+    def lowest_free() -> int:
+        try:
+            number = os.dup(_STREAMS[0][1])
+        except OSError:  # there is none left
+            return -1
+        os.close(number)
+        return number
+
+    def close_new(self, value: int) -> None:
+        """Closes what has come since; what has gone cannot be brought back."""
+        for number in _listed() - self._open:
+            os.close(number)
+
+
+def _listed() -> frozenset[int]:
+    """Every open one, without that of the list itself."""
+    return frozenset(number for number in map(int, os.listdir(_LIST)) if _is_open(number))
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+_LIST = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
+
+
+_FILES = _OpenFiles()
+
+
+def _device_context() -> Any:
+    return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+
+
+def _backend_switches() -> tuple[bool, ...]:
+    """The switches of kernels that can be read without a device."""
+    c = torch._C
+    return (
+        c._get_cudnn_enabled(),
+        c._get_cudnn_benchmark(),
+        c._get_cudnn_deterministic(),
+        c._get_flash_sdp_enabled(),
+        c._get_mem_efficient_sdp_enabled(),
+        c._get_math_sdp_enabled(),
+    )
+
+
+def _set_backend_switches(value: tuple[bool, ...]) -> None:
+    c = torch._C
+    setters = (
+        c._set_cudnn_enabled,
+        c._set_cudnn_benchmark,
+        c._set_cudnn_deterministic,
+        c._set_sdp_use_flash,
+        c._set_sdp_use_mem_efficient,
+        c._set_sdp_use_math,
+    )
+    for setter, on in zip(setters, value, strict=True):
+        setter(on)
+
+
 _SWITCHES: dict[str, _Switch] = {
     "default dtype": _Switch(torch.get_default_dtype, torch.set_default_dtype),
+    "default device": _Switch(_device_context, lambda context: torch.set_default_device(context and context.device)),
     "grad mode": _Switch(torch.is_grad_enabled, torch._C._set_grad_enabled),
     "thread count": _Switch(torch.get_num_threads, torch.set_num_threads),
     "deterministic algorithms": _Switch(
@@ -103,8 +181,12 @@ _SWITCHES: dict[str, _Switch] = {
     "autocast on cpu": _Switch(lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
     "inference mode": _Switch(torch.is_inference_mode_enabled, lambda on: None),  # only what entered it can leave it
     "dispatch modes": _Switch(torch._C._len_torch_dispatch_stack, _leave_modes),
+    "function modes": _Switch(torch._C._len_torch_function_stack, lambda depth: None),
+    "function transforms": _Switch(lambda: torch._C._functorch.peek_interpreter_stack() is not None, lambda on: None),
+    "backend switches": _Switch(_backend_switches, _set_backend_switches),
     "standard streams": _Switch(_streams, _reopen_streams),
     "signal handlers": _Switch(_handlers, _set_handlers),
+    "open files": _Switch(_OpenFiles.lowest_free, _FILES.close_new),
     "working folder": _Switch(os.getcwd, os.chdir),
     "environment": _Switch(lambda: os.environ._data, _set_environment),  # type: ignore[attr-defined]
 }
@@ -114,6 +196,7 @@ class Guard:
     """Holds this process to the state it had when the guard was made."""
 
     def __init__(self) -> None:
+        _FILES.remember()
         self._before = copy.deepcopy(_read())
 
     def restore(self) -> list[str]:

@@ -39,6 +39,7 @@ def run_overload(
     crossrefs: list[str],
     skip: Collection[int] = (),
     examples: bool = True,
+    limit: float = 0.0,
     memory: int = 0,
     mark: Callable[[int, str], None] = lambda call, phase: None,
 ) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def run_overload(
         crossrefs: names of the crossrefs.
         skip: positions of calls not to make.
         examples: try the printed calls until one shows its finding; otherwise the simplest text is taken untried.
+        limit: seconds after which the rest of the calls is given up; 0 is no limit.
         memory: bytes of an accelerator's memory that this process may use; 0 is no limit. (The CPU's is the process's own limit.)
         mark: is told the position of each call, and which crossref, just before it is made.
 
@@ -63,7 +65,7 @@ def run_overload(
     calls = corpus.load(Path(folder), name)
     _limit_memory(device, memory)
     with _rare_collection(len(calls)):
-        result = check_calls(resolve(name), calls, device, crossrefs, skip=skip, examples=examples, mark=mark)
+        result = check_calls(resolve(name), calls, device, crossrefs, skip=skip, examples=examples, limit=limit, mark=mark)
     return result.as_json()
 
 
@@ -110,7 +112,7 @@ def count(name: str, folder: str, mark: Callable[[int, str], None] = lambda call
 def show(
     name: str, folder: str, call: int, device: str, mark: Callable[[int, str], None] = lambda call, phase: None
 ) -> dict[str, Any]:
-    """One recorded call for people: ``text`` (pasteable where its values are few), ``dtypes`` and ``source``.
+    """One recorded call for people: ``text`` (pasteable where its values are few), ``dtypes``, ``source`` and ``layout``.
 
     Raises:
         IndexError: there is no such call.
@@ -120,7 +122,7 @@ def show(
         raise IndexError(f"{name} has {len(calls)} recorded calls, 0 to {len(calls) - 1}: there is no call {call}")
     texts = (expression(calls[call], device, fill) for fill in reversed(FILLS))
     text = next(filter(None, texts), f"torch.ops.{name}(...)")
-    return {"text": text, "dtypes": calls[call].dtypes()[:1], "source": calls[call].source}
+    return {"text": text, "dtypes": calls[call].dtypes()[:1], "source": calls[call].source, "layout": calls[call].layout}
 
 
 def check_calls(
@@ -131,6 +133,7 @@ def check_calls(
     *,
     skip: Collection[int] = (),
     examples: bool = True,
+    limit: float = 0.0,
     mark: Callable[[int, str], None] = lambda call, phase: None,
 ) -> Result:
     """Checks calls of one overload. See :func:`run_overload`."""
@@ -149,9 +152,14 @@ def check_calls(
         for checker in checkers.values():
             stack.enter_context(checker.opened(op, fakes))
         guard = Guard()
+        given_up = 0
         for at, call in enumerate(calls):
             if at in skipped:
                 continue
+            if limit and time.perf_counter() - started > limit:
+                given_up = sum(later not in skipped for later in range(at, len(calls)))
+                shown[EVERY, "", _OVERLOAD_TIMEOUT, None] = {at: Mismatch("", _OVERLOAD_TIMEOUT, None, "", "")}
+                break
             fakes.next_call()
             make = _maker(op, call, device)
             for crossref_name, checker in checkers.items():
@@ -166,8 +174,12 @@ def check_calls(
         mark(len(calls), "example")
         findings = [_finding(key, where, calls, checkers, op, device, fakes, tried=examples) for key, where in shown.items()]
         guard.restore()  # trying examples makes calls too
-    made = len(calls) - len(skipped)
-    return Result(name, calls=made, seconds=time.perf_counter() - started, findings=ordered(findings))
+    made = len(calls) - len(skipped) - given_up
+    return Result(name, calls=made, given_up=given_up, seconds=time.perf_counter() - started, findings=ordered(findings))
+
+
+#: The ending of an overload whose calls took too long together; the first call that was not made is its example.
+_OVERLOAD_TIMEOUT = "overload timeout"
 
 
 class _Trace:
@@ -248,7 +260,14 @@ def _finding(
         dtypes=_dtypes(calls[at] for at in positions),
         calls=len(positions),
         example=example,
+        layouts=_layouts(calls[at] for at in positions),
     )
+
+
+def _layouts(calls: Iterator[Call]) -> tuple[str, ...]:
+    """The layouts of some calls, or none if one of them is as it was recorded."""
+    layouts = {call.layout for call in calls}
+    return () if "" in layouts else tuple(sorted(layouts))
 
 
 def _dtypes(calls: Any) -> tuple[str, ...]:

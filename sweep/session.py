@@ -42,6 +42,7 @@ class Options:
         corpus: a folder of recorded calls to use as it is, or ``None`` for this torch's own.
         results: where expect files lie.
         timeout: seconds that one call may take.
+        overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
         memory: bytes that one child process may use; 0 is no limit.
         workers: how many processes record, where a corpus has to be made.
     """
@@ -52,6 +53,7 @@ class Options:
     corpus: str | None = None
     results: str = str(ROOT / "results")
     timeout: float = 120.0
+    overload_timeout: float = 900.0
     memory: int = 16 << 30
     workers: int = field(default_factory=_cores)
 
@@ -71,6 +73,7 @@ class Plan:
         unknown: how many overloads the corpus has calls of that this torch does not know.
         expected: whether there are expect files to compare with.
         timeout: seconds that one call may take.
+        overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
         memory: bytes that one child process may use; 0 is no limit.
     """
 
@@ -84,6 +87,7 @@ class Plan:
     unknown: int
     expected: bool
     timeout: float
+    overload_timeout: float
     memory: int
 
     def as_json(self) -> dict[str, Any]:
@@ -144,6 +148,7 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         unknown=len(set(called) - set(reasons)),
         expected=bool(files),
         timeout=options.timeout,
+        overload_timeout=options.overload_timeout,
         memory=options.memory,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,27 @@ class Supervisor:
         device: where the tensors live.
         crossrefs: names of the crossrefs to run.
         timeout: seconds that one call may take.
+        overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
         memory: bytes of an accelerator's memory that the child may use; 0 is no limit.
     """
 
     def __init__(
-        self, sandbox: Sandbox, corpus: Path, device: str, crossrefs: list[str], timeout: float, memory: int = 0
+        self,
+        sandbox: Sandbox,
+        corpus: Path,
+        device: str,
+        crossrefs: list[str],
+        timeout: float,
+        *,
+        overload_timeout: float = 0.0,
+        memory: int = 0,
     ) -> None:
         self.sandbox = sandbox
         self.corpus = corpus
         self.device = device
         self.crossrefs = crossrefs
         self.timeout = timeout
+        self.overload_timeout = overload_timeout
         self.memory = memory
 
     def run(self, overload: str) -> Result:
@@ -75,6 +86,7 @@ class Supervisor:
                 crossrefs=self.crossrefs,
                 skip=skip,
                 examples=examples,
+                limit=self.overload_timeout,
                 memory=self.memory,
             )
         except ChildError as error:
@@ -88,7 +100,7 @@ class Supervisor:
         if not deaths:
             return result
         findings = ordered([*result.findings, *self._findings(result.overload, deaths)])
-        return Result(result.overload, calls=result.calls + len(deaths), seconds=result.seconds, findings=findings)
+        return dataclasses.replace(result, calls=result.calls + len(deaths), findings=findings)
 
     def _given_up(self, overload: str, deaths: list[Died]) -> Result:
         """Too many deaths: the findings of the calls before the last one are kept, the calls after it are not made."""
@@ -129,6 +141,7 @@ class Supervisor:
                     dtypes=tuple(shown["dtypes"]),
                     calls=len(calls),
                     example=shown["text"],
+                    layouts=(shown["layout"],) if shown["layout"] and len(calls) == 1 else (),
                 )
             )
         return found

@@ -198,7 +198,7 @@ def supervised(*outcomes, recorded=5):
         if name == "count":
             return recorded
         if name == "show":
-            return {"text": f"call {arguments['call']}", "dtypes": ["float32"], "source": "test"}
+            return {"text": f"call {arguments['call']}", "dtypes": ["float32"], "source": "test", "layout": ""}
         made.append((arguments["skip"], arguments["examples"]))
         outcome = waiting.pop(0)
         if isinstance(outcome, Exception):
