@@ -45,7 +45,11 @@ class Adapter(Protocol):
 
 
 def names() -> list[str]:
-    """The adapters there are, sorted."""
+    """The adapters there are, sorted; with imported libraries (see ``sweep.libraries``), those of them that make calls."""
+    from sweep.libraries import imported  # of the child's torch, which this package must not import
+
+    if imported:
+        return sorted(name for name, module in imported.items() if hasattr(module, "tasks") and hasattr(module, "run"))
     here = [m.name for m in pkgutil.iter_modules(__path__) if m.name not in _SHARED]
     families = [f"handwritten.{m.name}" for m in pkgutil.iter_modules([f"{p}/handwritten" for p in __path__])]
     return sorted(here + families)
@@ -53,4 +57,8 @@ def names() -> list[str]:
 
 def load(name: str) -> Adapter:
     """The adapter module of a name."""
+    from sweep.libraries import imported
+
+    if name in imported:
+        return cast(Adapter, imported[name])
     return cast(Adapter, importlib.import_module(f"{__name__}.{name}"))

@@ -14,6 +14,8 @@ from sweep import corpus, recording, session
 from sweep.sandbox import ChildError, Sandbox
 from sweep.session import SCRATCH, Options, UsageError
 
+_IMPORT = "the operators that this module registers instead of torch's own; repeatable"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0, or 2 where the user has to do something else."""
@@ -22,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     listing = commands.add_parser("list", help="print the inventory: every overload, its kind, tags and kernels")
     listing.add_argument("--ops", action="append", default=[], metavar="GLOB", help="only overloads that match; repeatable")
     listing.add_argument("--device", help="kernels of this device only")
+    listing.add_argument("--import", action="append", default=[], dest="libraries", metavar="MODULE", help=_IMPORT)
     listing.add_argument("--json", action="store_true", help="one JSON object per line")
     record = commands.add_parser("record", help="make the corpus anew")
     record.add_argument("--device", default=Options().device)
@@ -30,11 +33,13 @@ def main(argv: list[str] | None = None) -> int:
         "--only", action="append", metavar="GLOB", help="only tasks that match, as 'opinfo:*/float32'; needs --corpus"
     )
     record.add_argument("--corpus", metavar="DIR", help="where to put it (default: .sweep/)")
+    record.add_argument("--import", action="append", default=[], dest="libraries", metavar="MODULE", help=_IMPORT)
     show = commands.add_parser("show", help="print one recorded call")
     show.add_argument("overload")
     show.add_argument("call", type=int, nargs="?", default=0)
     show.add_argument("--device", default=Options().device)
     show.add_argument("--corpus", metavar="DIR")
+    show.add_argument("--import", action="append", default=[], dest="libraries", metavar="MODULE", help=_IMPORT)
     commands.add_parser("clean", help="remove corpora and what runs left behind; expect files stay")
     arguments = parser.parse_args(argv)
     try:
@@ -43,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"sweep: {error}", file=sys.stderr)
         return 2
     except ChildError as error:
-        if error.name not in ("DeviceError", "CorpusError", "IndexError", "LookupError"):
+        if error.name not in ("DeviceError", "CorpusError", "IndexError", "LookupError", "LibraryError"):
             raise
         print(f"sweep: {error.message}", file=sys.stderr)
         return 2
@@ -53,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    with Sandbox(SCRATCH) as sandbox:
+    with Sandbox(SCRATCH, libraries=arguments.libraries) as sandbox:
         overloads = sandbox.request("sweep.plan:listing", device=arguments.device)
     names = set(session.select([o["name"] for o in overloads], arguments.ops))
     overloads = [o for o in overloads if o["name"] in names]
@@ -76,7 +81,7 @@ def _record(arguments: argparse.Namespace) -> None:
         )
     if arguments.workers < 1:
         raise UsageError(f"--workers {arguments.workers}: at least 1 process has to record")
-    identity = session.identify(arguments.device)
+    identity = session.identify(arguments.device, arguments.libraries)
     folder = Path(arguments.corpus).resolve() if arguments.corpus else session.corpus_folder(identity)
     if folder.exists() and any(folder.iterdir()) and not (folder / corpus.MANIFEST).exists():
         raise UsageError(f"{folder} is not empty and not a corpus: name another folder")
@@ -85,7 +90,7 @@ def _record(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    identity = session.identify(arguments.device)
+    identity = session.identify(arguments.device, arguments.libraries)
     folder = Path(arguments.corpus).resolve() if arguments.corpus else session.corpus_folder(identity)
     names = list(corpus.read_manifest(folder)["overloads"])
     if arguments.overload not in names:
@@ -93,7 +98,7 @@ def _show(arguments: argparse.Namespace) -> None:
         raise UsageError(
             f"no recorded calls of {arguments.overload!r}" + (f"; there are some of: {', '.join(close)}" if close else "")
         )
-    with Sandbox(SCRATCH) as sandbox:
+    with Sandbox(SCRATCH, libraries=arguments.libraries) as sandbox:
         shown = sandbox.request(
             "sweep.runner:show", name=arguments.overload, folder=str(folder), call=arguments.call, device=arguments.device
         )

@@ -31,6 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--ops", action="append", default=[], metavar="GLOB", help="only overloads that match, as 'aten.add*'; repeatable"
     )
     group.addoption("--crossref", action="append", default=[], metavar="NAME", help="only this crossref; repeatable")
+    group.addoption(
+        "--import",
+        action="append",
+        default=[],
+        dest="libraries",
+        metavar="MODULE",
+        help="sweep the operators that this module registers instead of torch's own; repeatable, needs --results",
+    )
     group.addoption("--corpus", default=None, metavar="DIR", help="use these recorded calls as they are, whatever made them")
     group.addoption("--results", default=default.results, metavar="DIR", help="where expect files lie (default: results/)")
     group.addoption(
@@ -72,6 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
         timeout=config.option.call_timeout,
         overload_timeout=config.option.overload_timeout,
         memory=int(config.option.memory * 2**30),
+        libraries=tuple(config.option.libraries),
         workers=_workers(config),
     )
     capture = config.pluginmanager.getplugin("capturemanager")
@@ -136,7 +145,8 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 def supervisor(plan: Plan) -> Iterator[Supervisor]:
     """Runs overloads in this worker's own child process, which starts at the first overload that has calls."""
     # An accelerator's runtime reserves address space without end, so there the limit is its allocator's (see ``runner``).
-    with Sandbox(session.SCRATCH, plan.memory if plan.identity["device_type"] == "cpu" else 0) as sandbox:
+    memory = plan.memory if plan.identity["device_type"] == "cpu" else 0
+    with Sandbox(session.SCRATCH, memory, list(plan.identity["libraries"])) as sandbox:
         yield Supervisor(
             sandbox,
             Path(plan.corpus),

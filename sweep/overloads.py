@@ -15,6 +15,8 @@ import torch
 # Asked for at import, before anything else can register more operators.
 _REGISTERED = tuple(sorted(torch._C._dispatch_get_all_op_names()))
 
+_inventory: tuple[str, ...] = ()
+
 #: Kernels that serve every backend, in the order in which the dispatcher prefers them.
 COMPOSITE_KEYS = ("CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd", "CompositeImplicitAutograd")
 
@@ -115,9 +117,15 @@ def describe(name: str, devices: Iterable[str]) -> Overload:
     return Overload(name, kind_of(op), tags, {d: kernels(op, d) for d in devices}, str(op._schema))
 
 
-def inventory(extra: Iterable[str] = ()) -> list[str]:
-    """The qualified names of all overloads, sorted; ``extra`` adds operators that were registered later on purpose."""
-    return sorted({qualified_name(n) for n in (*_REGISTERED, *extra)})
+def inventory() -> list[str]:
+    """The qualified names of all overloads that are swept, sorted: torch's own, or those of imported libraries."""
+    return list(_inventory)
+
+
+def set_inventory(names: Iterable[str]) -> None:
+    """Makes other overloads than torch's own what is swept."""
+    global _inventory
+    _inventory = tuple(sorted(names))
 
 
 def why_never_called(op: torch._ops.OpOverload, device_type: str) -> str:
@@ -131,3 +139,6 @@ def why_never_called(op: torch._ops.OpOverload, device_type: str) -> str:
         wanted = next(w for w in types.replace("[", " ").replace("]", " ").split() if w.startswith("__torch__"))
         return f"takes an object of class {wanted.removeprefix('__torch__.torch.classes.').rstrip('?)')}"
     return "no sample"
+
+
+set_inventory(qualified_name(n) for n in _REGISTERED)

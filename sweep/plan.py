@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sweep import libraries
 from sweep.overloads import describe, device_types, inventory, resolve, why_never_called
 
 
@@ -42,6 +43,7 @@ def identify(device: str, mark: Callable[[int, str], None] | None = None) -> dic
         "capability": capability,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "numpy": np.__version__,
+        "libraries": libraries.digest(),
     }
 
 

@@ -38,7 +38,7 @@ _CRASHES = {f"crash {signal}" for signal in ("SIGSEGV", "SIGFPE", "SIGILL", "SIG
 
 def fingerprint(identity: dict[str, Any]) -> dict[str, Any]:
     """Everything that can change a corpus: torch, device, Python and numpy, and the sources that record."""
-    kept = {k: identity[k] for k in ("torch", "git", "device", "capability", "python", "numpy")}
+    kept = {k: identity[k] for k in ("torch", "git", "device", "capability", "python", "numpy", "libraries")}
     return {**kept, "sources": corpus.sources_digest(_SOURCES)}
 
 
@@ -123,7 +123,7 @@ def _make(
     merger = _Merger(making)
     log = _Log()
     with ExitStack() as stack:
-        sandboxes = [stack.enter_context(Sandbox(scratch)) for _ in range(workers)]
+        sandboxes = [stack.enter_context(Sandbox(scratch, libraries=list(made_from["libraries"]))) for _ in range(workers)]
         for stage in range(len(STAGES) + 1):
             shards = making / f"shards-{stage}"
             shards.mkdir()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -75,12 +76,14 @@ class Sandbox:
     Attributes:
         scratch: where its empty working folder is made.
         memory: bytes of address space a child may have; 0 is no limit.
+        libraries: modules that every child imports before anything else.
         starts: how many children there have been.
     """
 
-    def __init__(self, scratch: Path, memory: int = 0) -> None:
+    def __init__(self, scratch: Path, memory: int = 0, libraries: Sequence[str] = ()) -> None:
         self.scratch = scratch
         self.memory = memory
+        self.libraries = list(libraries)
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
@@ -174,7 +177,8 @@ class Sandbox:
         trace = os.open(self._folder, os.O_TMPFILE | os.O_RDWR) if hasattr(os, "O_TMPFILE") else _unlinked(self._folder)
         os.ftruncate(trace, TRACE.size)
         self._trace = mmap.mmap(trace, TRACE.size)
-        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+        here = str(Path.cwd()) if self.libraries else ""
+        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"), here)))
         output = _unlinked(self._folder)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sweep.child", str(theirs), str(trace), str(self.memory)],
@@ -190,6 +194,8 @@ class Sandbox:
             os.close(descriptor)
         self._connection = Connection(ours)
         self.starts += 1
+        if self.libraries:
+            self.request("sweep.libraries:add", modules=self.libraries)
 
     def _read_trace(self) -> tuple[int, int, str]:
         assert self._trace is not None

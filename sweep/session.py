@@ -44,6 +44,7 @@ class Options:
         timeout: seconds that one call may take.
         overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
         memory: bytes that one child process may use; 0 is no limit.
+        libraries: modules whose operators are swept instead of torch's own.
         workers: how many processes record, where a corpus has to be made.
     """
 
@@ -55,6 +56,7 @@ class Options:
     timeout: float = 120.0
     overload_timeout: float = 900.0
     memory: int = 16 << 30
+    libraries: tuple[str, ...] = ()
     workers: int = field(default_factory=_cores)
 
 
@@ -95,16 +97,16 @@ class Plan:
 
     def run_folder(self) -> Path:
         """Where a run leaves what it made: ``.sweep/2.13/cpu``."""
-        return WORK / self.identity["release"] / self.identity["device_type"]
+        return work_folder(self.identity)
 
 
-def identify(device: str) -> dict[str, Any]:
-    """Which torch and device this is.
+def identify(device: str, libraries: Sequence[str] = ()) -> dict[str, Any]:
+    """Which torch, device and libraries these are.
 
     Raises:
-        UsageError: the device cannot be used.
+        UsageError: the device cannot be used, or a library not be imported.
     """
-    with Sandbox(SCRATCH) as sandbox:
+    with Sandbox(SCRATCH, libraries=libraries) as sandbox:
         return _identify(sandbox, device)
 
 
@@ -112,7 +114,7 @@ def _identify(sandbox: Sandbox, device: str) -> dict[str, Any]:
     try:
         return sandbox.request("sweep.plan:identify", device=device)
     except ChildError as error:
-        if error.name in ("DeviceError", "ModuleNotFoundError"):
+        if error.name in ("DeviceError", "ModuleNotFoundError", "LibraryError"):
             raise UsageError(error.message) from None
         raise
 
@@ -123,9 +125,11 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
     Raises:
         UsageError: something that the user asked for cannot be done; nothing was written.
     """
+    if options.libraries and options.results == Options().results:
+        raise UsageError("--import needs --results DIR: the folder where the expect files of those operators lie")
     try:
         crossrefs = crossref.check_names(list(options.crossrefs))
-        with Sandbox(SCRATCH) as sandbox:
+        with Sandbox(SCRATCH, libraries=options.libraries) as sandbox:
             identity = _identify(sandbox, options.device)
             results = expect.folder_of(Path(options.results), identity)
             files = expect.load(results)
@@ -181,9 +185,15 @@ def _corpus(options: Options, identity: dict[str, Any], out: TextIO) -> tuple[Pa
         return folder, recording.record(folder, identity, workers=options.workers, scratch=SCRATCH, out=out)
 
 
+def work_folder(identity: dict[str, Any]) -> Path:
+    """Where what runs make for a torch and device lies; imported libraries have one of their own."""
+    folder = WORK / identity["release"] / identity["device_type"]
+    return folder / "+".join(identity["libraries"]) if identity["libraries"] else folder
+
+
 def corpus_folder(identity: dict[str, Any]) -> Path:
-    """Where this torch's own corpus for a device lies."""
-    return WORK / identity["release"] / identity["device_type"] / "corpus"
+    """Where the corpus that is made for a torch and device lies."""
+    return work_folder(identity) / "corpus"
 
 
 def clean() -> None:

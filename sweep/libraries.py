@@ -1,0 +1,76 @@
+"""Libraries of custom operators: importing them, which operators are theirs, and the calls that they offer.
+
+A library is named by its module, or by an entry point of the group ``opinfo_adapters`` whose value is the module. Its operators
+are those that the dispatcher knows after the import and did not know before. If the module has ``tasks`` and ``run``, as an adapter
+has (see ``opinfo_adapters``), these make its calls; where it has none, its operators' schemas are all there is to go by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from sweep.overloads import qualified_name, set_inventory
+
+#: The modules that were imported, by the names they were asked for.
+imported: dict[str, ModuleType] = {}
+
+_GROUP = "opinfo_adapters"
+
+
+class LibraryError(Exception):
+    """A library cannot be swept; the message is one line that says what to do."""
+
+
+def add(modules: list[str], mark: Callable[[int, str], None] | None = None) -> None:
+    """Imports libraries; from now on their operators are the inventory.
+
+    Args:
+        modules: names of modules or entry points.
+        mark: not used.
+
+    Raises:
+        LibraryError: one cannot be imported, or they register no operator.
+    """
+    before = set(torch._C._dispatch_get_all_op_names())
+    namespaces = {name.partition("::")[0] for name in before}
+    for name in modules:
+        imported[name] = _load(name)
+    added = set(torch._C._dispatch_get_all_op_names()) - before
+    # What torch itself registers late, because a library imports more of it, lies in namespaces that were there.
+    theirs = sorted(qualified_name(n) for n in added if n.partition("::")[0] not in namespaces)
+    if not theirs:
+        raise LibraryError(f"--import {', '.join(modules)}: registers no operator that torch did not have before")
+    set_inventory(theirs)
+
+
+def _load(name: str) -> ModuleType:
+    for entry in importlib.metadata.entry_points(group=_GROUP, name=name):
+        name = entry.value
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise LibraryError(f"--import {name} fails: {type(error).__name__}: {first}") from error
+
+
+def digest() -> dict[str, str]:
+    """Library -> a digest of its Python files and shared objects, which decide what its recorded calls are."""
+    return {name: _digest(module) for name, module in sorted(imported.items())}
+
+
+def _digest(module: ModuleType) -> str:
+    file = Path(module.__file__ or sys.executable)
+    files = sorted(file.parent.rglob("*")) if hasattr(module, "__path__") else [file]
+    found = hashlib.sha256()
+    for path in files:
+        if path.suffix in (".py", ".so"):
+            found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:16]
