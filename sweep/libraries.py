@@ -1,8 +1,8 @@
 """Libraries of custom operators: importing them, which operators are theirs, and the calls that they offer.
 
 A library is named by its module, or by an entry point of the group ``opinfo_adapters`` whose value is the module. Its operators
-are those that the dispatcher knows after the import and did not know before. If the module has ``tasks`` and ``run``, as an adapter
-has (see ``opinfo_adapters``), these make its calls; where it has none, its operators' schemas are all there is to go by.
+are those that the dispatcher knows after the import and not before. If the module has ``tasks`` and ``run``, as an adapter has
+(see ``opinfo_adapters``), these make its calls; where it has none, its operators' schemas are all there is to go by.
 """
 
 from __future__ import annotations
