@@ -24,7 +24,7 @@ from torch._dispatch.python import enable_python_dispatcher, no_python_dispatche
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opinfo_adapters import INCIDENTAL
-from sweep.calls import Call, Unrecordable, encode, signature
+from sweep.calls import Call, Unrecordable, encode, remember_making, signature
 from sweep.overloads import qualified_name
 
 
@@ -125,6 +125,7 @@ class Recorder:
             result = run()
         finally:
             self._depth -= composite
+        remember_making(result, _name(op), args, kwargs)
         if call is not None and seen not in self._seen:  # the same call may have been made inside this one
             self._seen.add(seen)
             dtype = _dtype(args)

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
+from sweep import process_group
 from sweep.corpus import ALIGNMENT
+from sweep.overloads import resolve
 
 #: A floating-point storage of more bytes than this is not kept but refilled with seeded uniform values of the same range: no
 #: kernel accepts or refuses an argument of that size by its values, and a few samples would otherwise be most of the corpus.
@@ -26,6 +28,38 @@ LARGEST_BYTES = 1024 * 1024
 _COMPRESSED = {torch.sparse_csr, torch.sparse_bsr, torch.sparse_csc, torch.sparse_bsc}
 _ROW_COMPRESSED = {torch.sparse_csr, torch.sparse_bsr}
 _MKLDNN = torch._mkldnn  # the one layout without a public name
+
+
+#: Objects of classes known to C++ alone, such as packed weights, by the hash of what they stand for: an object, and the call that
+#: made it. The oldest are forgotten; each is alive while it is here, so a hash means one object.
+_made: dict[int, tuple[torch.ScriptObject, str, tuple[Any, ...], dict[str, Any]]] = {}
+_MADE = 1000
+
+
+def remember_making(result: Any, overload: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Notes how an object was made, since the call that made it is the only plain form that it has.
+
+    Args:
+        result: what a call returned; anything but such an object is ignored.
+        overload: qualified name of the overload that was called.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+    """
+    if isinstance(result, torch.ScriptObject):
+        _made[hash(result)] = result, overload, args, kwargs
+        while len(_made) > _MADE:
+            del _made[next(iter(_made))]
+
+
+def _making(value: torch.ScriptObject) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    try:
+        return _made[hash(value)][1:]
+    except (KeyError, NotImplementedError, RuntimeError):
+        raise Unrecordable(f"object of class {_class_name(value)}") from None
+
+
+def _class_name(value: torch.ScriptObject) -> str:
+    return str(value._type().qualified_name()).removeprefix("__torch__.torch.classes.")
 
 
 class Unrecordable(Exception):
@@ -141,6 +175,11 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         if isinstance(value, torch.UntypedStorage | torch.storage.TypedStorage):
             untyped = value if isinstance(value, torch.UntypedStorage) else value.untyped()
             return ("storage", untyped.nbytes(), storages.setdefault(untyped._cdata, len(storages)))
+        if isinstance(value, torch.ScriptObject):
+            if process_group.is_group(value):
+                return ("process group",)
+            overload, made_args, made_kwargs = _making(value)
+            return ("made", overload, of(made_args), *((name, of(made_kwargs[name])) for name in sorted(made_kwargs)))
         if isinstance(value, list | tuple):  # torch.Size, named tuples of outputs used as arguments
             return (tuple, *map(of, value))
         if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
@@ -155,14 +194,30 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
 def _special_signature(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Signature of a tensor that is not one strided view on one storage: its metadata without its parts."""
     if tensor.is_quantized:
-        raise Unrecordable("quantized tensor")
+        described = _quantization(tensor).items()
+        return ("quantized", tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device.type, *described)
     shape = () if tensor.is_nested else tuple(tensor.shape)
     flag = tensor.is_coalesced() if tensor.layout is torch.sparse_coo else None
     return (tensor.layout, tensor.is_nested, tensor.dtype, shape, flag, tensor.device.type, tensor.is_conj())
 
 
+def _quantization(tensor: torch.Tensor) -> dict[str, Any]:
+    """What turns a quantized tensor's integers into numbers, as far as it is not tensors itself."""
+    scheme = tensor.qscheme()
+    if scheme in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return {"scale": tensor.q_scale(), "zero_point": tensor.q_zero_point()}
+    if scheme in (torch.per_channel_affine, torch.per_channel_symmetric, torch.per_channel_affine_float_qparams):
+        return {"axis": tensor.q_per_channel_axis()}
+    raise Unrecordable(f"quantized tensor, {str(scheme).removeprefix('torch.')}")
+
+
 def _parts(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The strided tensors that a sparse, nested or mkldnn tensor is made of, by the name of its constructor's parameter."""
+    """The strided tensors that a sparse, nested, quantized or mkldnn tensor is made of, by its constructor's parameters."""
+    if tensor.is_quantized:
+        parts = {"int_repr": tensor.int_repr()}
+        if "axis" in _quantization(tensor):
+            parts.update(scales=tensor.q_per_channel_scales(), zero_points=tensor.q_per_channel_zero_points())
+        return parts
     if tensor.is_nested:
         return {
             "buffer": tensor.values(),
@@ -230,6 +285,12 @@ class _Encoder:
             return self.value(value.untyped())
         if isinstance(value, int | float):
             return self.value(int(value) if isinstance(value, int) else float(value))
+        if isinstance(value, torch.ScriptObject):
+            if process_group.is_group(value):
+                return {"process_group": process_group.BACKEND}
+            overload, args, kwargs = _making(value)
+            named = {name: self.value(kwargs[name]) for name in sorted(kwargs)}
+            return {"made": {"overload": overload, "args": [self.value(a) for a in args], "kwargs": named}}
         raise Unrecordable(f"argument of type {kind.__name__}")
 
     def device(self, device: torch.device) -> str:
@@ -246,8 +307,10 @@ class _Encoder:
         if not _is_plain(tensor) or torch._is_functional_tensor(tensor):
             raise Unrecordable(f"tensor subclass {type(tensor).__name__}")
         described: dict[str, Any] = {"dtype": str(tensor.dtype).removeprefix("torch."), "device": self.device(tensor.device)}
-        if tensor.layout is not torch.strided or tensor.is_nested:
-            described["layout"] = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized:
+            described["layout"] = _layout_name(tensor)
+            if tensor.is_quantized:
+                described.update(_quantization(tensor), stride=list(tensor.stride()))
             if not tensor.is_nested:
                 described["size"] = list(tensor.shape)
             if tensor.layout is torch.sparse_coo:
@@ -306,6 +369,12 @@ class _Encoder:
             described["bytes"] = [first, at, last - first]
 
 
+def _layout_name(tensor: torch.Tensor) -> str:
+    if tensor.is_nested:
+        return "nested"
+    return "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+
+
 def extent(size: tuple[int, ...], stride: tuple[int, ...]) -> int:
     """How many elements past its offset a strided tensor reaches (0 for an empty one)."""
     if 0 in size:
@@ -336,9 +405,12 @@ def encode(overload: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, devi
     call = Call(overload, source, plain_args, plain_kwargs, encoder.tensors, encoder.storages, encoder.data, layout)
     if any("parts" in t for t in call.tensors):
         try:
-            build(call, device)
+            rebuilt, _ = build(call, device)
         except (RuntimeError, NotImplementedError) as error:  # a sparse tensor in the middle of being made
             raise Unrecordable("parts that do not make a tensor again") from error
+        for before, after in zip(args, rebuilt, strict=True):
+            if isinstance(before, torch.Tensor) and before.is_quantized and before.stride() != after.stride():
+                raise Unrecordable("quantized tensor that is neither contiguous nor channels-last")
     return call
 
 
@@ -369,9 +441,19 @@ def build(call: Call, device: str, *, own: bool = True) -> tuple[list[Any], dict
         [(tag, inner)] = value.items()
         if tag == "tensor":
             return tensors[inner]
+        if tag == "made":
+            return _make(
+                inner["overload"], [decode(a) for a in inner["args"]], {k: decode(v) for k, v in inner["kwargs"].items()}
+            )
         return _DECODERS[tag](inner, decode, storages, target)
 
     return [decode(a) for a in call.args], {name: decode(v) for name, v in call.kwargs.items()}
+
+
+def _make(overload: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    made = resolve(overload)(*args, **kwargs)
+    remember_making(made, overload, tuple(args), kwargs)
+    return made
 
 
 def _place(name: str, target: torch.device) -> torch.device:
@@ -390,6 +472,7 @@ _DECODERS: dict[str, Callable[[Any, Callable[[Any], Any], list[torch.UntypedStor
     "layout": lambda v, *_: getattr(torch, v),
     "memory_format": lambda v, *_: getattr(torch, v),
     "device": lambda v, _decode, _storages, target: _place(v, target),
+    "process_group": lambda *_: process_group.boxed(),
     "generator": lambda v, _decode, _storages, target: _generator(v, target),
     "storage": lambda v, _decode, storages, _target: storages[v],
 }
@@ -448,6 +531,10 @@ def _assemble(described: dict[str, Any], parts: dict[str, torch.Tensor]) -> torc
     layout = described["layout"]
     if layout == "nested":
         return torch.ops.aten._nested_view_from_buffer(*parts.values()).clone()
+    if layout == "quantized":
+        if "axis" in described:
+            return torch._make_per_channel_quantized_tensor(*parts.values(), described["axis"])
+        return torch._make_per_tensor_quantized_tensor(*parts.values(), described["scale"], described["zero_point"])
     if layout == "sparse_coo":
         return torch.sparse_coo_tensor(
             *parts.values(), size=described["size"], is_coalesced=described["is_coalesced"], check_invariants=False

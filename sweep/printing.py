@@ -65,6 +65,11 @@ class _Printer:
                 return "(" + ", ".join(map(self.value, inner)) + ("," if len(inner) == 1 else "") + ")"
             case "device":
                 return f"torch.device({self._place(inner)!r})"
+            case "made":
+                arguments = [*map(self.value, inner["args"]), *(f"{k}={self.value(v)}" for k, v in inner["kwargs"].items())]
+                return f"torch.ops.{inner['overload']}({', '.join(arguments)})"
+            case "process_group":
+                return "torch.distributed.group.WORLD.boxed()"
             case "generator":
                 return f"torch.Generator({self._place(inner)!r})"
             case "storage":
@@ -135,7 +140,7 @@ class _Printer:
 
     def _write_parts(self, described: dict[str, Any]) -> str:
         # The parts of a sparse tensor hold indices: only the recorded values make a valid tensor.
-        fill, self.fill = self.fill, "exact" if described["layout"] != "_mkldnn" else self.fill
+        fill, self.fill = self.fill, "exact" if described["layout"] not in ("_mkldnn", "quantized") else self.fill
         parts = {name: self._tensor(at) for name, at in described["parts"].items()}
         self.fill = fill
         layout = described["layout"]
@@ -144,6 +149,10 @@ class _Printer:
         if layout == "_mkldnn":
             return f"{parts['dense']}.to_mkldnn()"
         inner = ", ".join(parts.values())
+        if layout == "quantized" and "axis" in described:
+            return f"torch._make_per_channel_quantized_tensor({inner}, {described['axis']})"
+        if layout == "quantized":
+            return f"torch._make_per_tensor_quantized_tensor({inner}, {described['scale']!r}, {described['zero_point']})"
         if layout == "sparse_coo":
             coalesced = described["is_coalesced"]
             return f"torch.sparse_coo_tensor({inner}, {_tuple(described['size'])}, is_coalesced={coalesced})"
@@ -160,6 +169,8 @@ def _tensor_refs(value: Any) -> Iterable[int]:
             yield inner
         elif tag == "tuple":
             yield from _tensor_refs(inner)
+        elif tag == "made":
+            yield from _tensor_refs([*inner["args"], *inner["kwargs"].values()])
 
 
 def _count(items: Iterable[int]) -> dict[int, int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sweep import corpus, crossref
+from sweep import corpus, crossref, process_group
 from sweep.calls import Call, build
 from sweep.compare import Mismatch
 from sweep.crossref.excused import why_excused
@@ -139,6 +139,7 @@ def check_calls(
     """Checks calls of one overload. See :func:`run_overload`."""
     started = time.perf_counter()
     name = calls[0].overload if calls else ""
+    process_group.ensure_for(name)
     skipped = frozenset(skip)
     shown: dict[_Key, dict[int, Mismatch]] = {}
     trace = _Trace(mark)

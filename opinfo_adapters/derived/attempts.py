@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from sweep import process_group
 from sweep.calls import Call, Unrecordable, build, encode
 from sweep.process_state import Guard
 
@@ -58,6 +59,7 @@ class Attempts:
         self._mark, self._skip, self._crashes, self._only = mark, frozenset(skip), frozenset(crashes), only
         self._made = 0
         self._keys: set[str] = set()
+        process_group.ensure_for(name)
         self._guard = Guard()
 
     def __call__(self, args: list[Any], kwargs: dict[str, Any], source: str, layout: str = "") -> BaseException | None:

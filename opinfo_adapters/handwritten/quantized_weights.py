@@ -1,0 +1,189 @@
+"""Operators on packed quantized weights: linear, convolutions, embeddings and recurrent cells, with all that packs and unpacks.
+
+What has no kernel in the engine that is switched on (``torch.backends.quantized.engine``) is left out: the engine is a state of
+the process and no argument of a call.
+"""
+
+import torch
+
+from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten.quantized import SCALE, ZERO, per_channel, quantize
+
+family = Family(__name__)
+tasks, run = family.tasks, family.run
+
+quantized, _quantized = torch.ops.quantized, torch.ops._quantized
+
+
+def _int8(*shape):
+    """Weights that every packing takes: symmetric, since the kernels that only take those refuse others."""
+    return torch.quantize_per_tensor(torch.randn(shape), SCALE, 0, torch.qint8)
+
+
+@family
+def linear(device):
+    for weight in (_int8(4, 8), per_channel(4, 8)):
+        for bias in (torch.zeros(4), None):
+            packed = yield call(quantized.linear_prepack.default, weight, bias)
+            yield call(_quantized.linear_prepack.default, weight, bias)
+            yield call(quantized.linear_unpack.default, packed)
+            for batch in ((3,), (2, 5)):
+                x = quantize(*batch, 8)
+                for op in (quantized.linear, quantized.linear_relu, _quantized.linear):
+                    yield call(op.default, x, packed, SCALE, ZERO)
+                floats = torch.randn(*batch, 8)
+                for op in (quantized.linear_dynamic, quantized.linear_relu_dynamic, _quantized.linear_dynamic):
+                    yield call(op.default, floats, packed)
+                    yield call(op.default, floats, packed, True)
+                for suffix in ("", "_relu"):
+                    op = getattr(quantized, f"linear_with_input_q_dq_qweight_dq{suffix}_output_fp32")
+                    yield call(op.default, floats, SCALE, ZERO, packed)
+
+
+@family
+def linear_fp16(device):
+    for bias in (torch.zeros(4), None):
+        packed = yield call(quantized.linear_prepack_fp16.default, torch.randn(4, 8), bias)
+        yield call(_quantized.linear_prepack_fp16.default, torch.randn(4, 8), bias)
+        yield call(quantized.linear_unpack_fp16.default, packed)
+        for x in (torch.randn(3, 8), torch.randn(2, 5, 8)):
+            yield call(quantized.linear_dynamic_fp16.default, x, packed)
+            yield call(quantized.linear_relu_dynamic_fp16.default, x, packed)
+            yield call(quantized.linear_dynamic_fp16_unpacked_weight.default, x, torch.randn(4, 8), bias)
+
+
+@family
+def wrapped_linear(device):
+    scale, zero = torch.tensor(SCALE), torch.tensor(ZERO)
+    for rows in (3, 1):
+        x, weight, bias = torch.randn(rows, 8), torch.randn(4, 8), torch.zeros(4)
+        yield call(_quantized._wrapped_linear_prepack.default, weight, scale, torch.tensor(0), bias)
+        yield call(
+            _quantized.wrapped_quantized_linear.default, x, scale, zero, weight, scale, torch.tensor(0), bias, scale, zero, 4
+        )
+        yield call(_quantized.wrapped_fbgemm_pack_gemm_matrix_fp16.default, weight)
+
+
+def _convolution(rank, *, transposed=False):
+    """Everything about a convolution of a spatial rank: packing, running, asking, unpacking."""
+    name = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
+    ones, zeros = [1] * rank, [0] * rank
+    x = torch.randn(1, 4, *(6,) * rank)
+    for weight in (_int8(4, 4, *(3,) * rank), per_channel(4, 4, *(3,) * rank)):
+        for bias in (torch.zeros(4), None):
+            padding = (zeros, zeros) if transposed else (zeros,)
+            packed = yield call(getattr(quantized, f"{name}_prepack").default, weight, bias, ones, *padding, ones, 1)
+            if packed is None:
+                continue
+            if hasattr(_quantized, f"{name}_prepack"):
+                yield call(getattr(_quantized, f"{name}_prepack").default, weight, bias, ones, *padding, ones, 1)
+            quantum = torch.quantize_per_tensor(x, SCALE, ZERO, torch.quint8)
+            for suffix in ("", "_relu"):
+                packet = getattr(quantized, name + suffix, None)
+                overloads = () if packet is None else packet.overloads()
+                if "new" in overloads:
+                    yield call(packet.new, quantum, packed, SCALE, ZERO)
+                    yield call(packet.default, quantum, packed, ones, zeros, ones, 1, SCALE, ZERO)
+                elif overloads:
+                    yield call(packet.default, quantum, packed, SCALE, ZERO)
+                if hasattr(_quantized, name + suffix):
+                    yield call(getattr(_quantized, name + suffix).default, quantum, packed, SCALE, ZERO)
+            if rank == 2 and not transposed:
+                yield call(quantized.conv2d_unpack_sizes.default, packed)
+                yield call(quantized.conv_prepack.default, weight, bias, ones, zeros, ones, 1)
+                yield call(quantized.conv_unpack.default, packed)
+            yield call(getattr(quantized, f"{name}_dynamic").default, x, packed)
+            yield call(getattr(quantized, f"{name}_unpack").default, packed)
+            for what in ("stride", "padding", "output_padding", "dilation", "groups", "transpose"):
+                if hasattr(quantized, f"{name}_{what}"):
+                    yield call(getattr(quantized, f"{name}_{what}").default, packed)
+
+
+@family
+def conv1d(device):
+    yield from _convolution(1)
+
+
+@family
+def conv2d(device):
+    yield from _convolution(2)
+
+
+@family
+def conv3d(device):
+    yield from _convolution(3)
+
+
+@family
+def conv_transpose1d(device):
+    yield from _convolution(1, transposed=True)
+
+
+@family
+def conv_transpose2d(device):
+    yield from _convolution(2, transposed=True)
+
+
+@family
+def conv_transpose3d(device):
+    yield from _convolution(3, transposed=True)
+
+
+@family
+def embeddings(device):
+    indices, offsets = torch.tensor([0, 2, 1, 4]), torch.tensor([0, 2])
+    for bits, dtype in (("byte", torch.quint8), ("4bit", torch.quint4x2)):
+        scales, zeros = torch.full((10,), SCALE), torch.zeros(10)
+        weight = torch.quantize_per_channel(torch.randn(10, 8), scales, zeros, 0, dtype)
+        packed = yield call(quantized.embedding_bag_prepack.default, weight)
+        yield call(quantized.embedding_bag_unpack.default, packed)
+        yield call(getattr(quantized, f"embedding_{bits}").default, packed, indices)
+        for last in (False, True):
+            ends = torch.tensor([0, 2, 4]) if last else offsets
+            yield call(getattr(quantized, f"embedding_bag_{bits}").default, packed, indices, ends, include_last_offset=last)
+    for bits in ("byte", "4bit", "2bit"):
+        weight = torch.randn(10, 8)
+        packed = yield call(getattr(quantized, f"embedding_bag_{bits}_prepack").default, weight)
+        limits = torch.stack([weight.amin(1), weight.amax(1)], 1)
+        yield call(getattr(quantized, f"embedding_bag_{bits}_prepack_with_rowwise_min_max").default, weight, limits)
+        yield call(getattr(quantized, f"embedding_bag_{bits}_unpack").default, packed)
+        op = getattr(quantized, f"embedding_bag_{bits}_rowwise_offsets").default
+        yield call(op, packed, indices, offsets)
+        yield call(op, packed, indices, offsets, per_sample_weights=torch.ones(4))
+
+
+@family
+def recurrent(device):
+    batch, features, hidden = 3, 8, 4
+    for gates, cells in ((4, ("lstm",)), (3, ("gru",)), (1, ("rnn_relu", "rnn_tanh"))):
+        inner = yield call(quantized.linear_prepack.default, _int8(gates * hidden, features), torch.zeros(gates * hidden))
+        outer = yield call(quantized.linear_prepack.default, _int8(gates * hidden, hidden), torch.zeros(gates * hidden))
+        bias = torch.zeros(gates * hidden)
+        for cell in cells:
+            state = torch.zeros(batch, hidden)
+            states = [state, state] if cell == "lstm" else state
+            op = getattr(quantized, f"quantized_{cell}_cell_dynamic").default
+            yield call(op, torch.randn(batch, features), states, inner, outer, bias, bias)
+        for reduce_range in (False, True):
+            params = yield call(quantized.make_quantized_cell_params_dynamic.default, inner, outer, bias, bias, reduce_range)
+            yield from _layer(gates, params, batch, features, hidden)
+        inner = yield call(quantized.linear_prepack_fp16.default, torch.randn(gates * hidden, features), bias)
+        outer = yield call(quantized.linear_prepack_fp16.default, torch.randn(gates * hidden, hidden), bias)
+        params = yield call(quantized.make_quantized_cell_params_fp16.default, inner, outer)
+        yield from _layer(gates, params, batch, features, hidden)
+        weights = torch.randn(gates * hidden, features), torch.randn(gates * hidden, hidden)
+        yield call(quantized.make_quantized_cell_params.default, *weights, bias, bias)
+
+
+def _layer(gates, params, batch, features, hidden):
+    """A layer of cells that share packed weights, on a padded batch and on a packed sequence."""
+    x, state = torch.randn(5, batch, features), torch.zeros(1, batch, hidden)
+    data, sizes = torch.randn(7, features), torch.tensor([3, 2, 2])
+    if gates == 4:
+        last = (1, 0.0, False, False)
+        options = {"dtype": torch.qint8, "use_dynamic": True}
+        yield call(torch.ops.aten.quantized_lstm.input, x, [state, state], [params], True, *last, False, **options)
+        yield call(torch.ops.aten.quantized_lstm.data, data, sizes, [state, state], [params], True, *last, **options)
+    elif gates == 3:
+        yield call(torch.ops.aten.quantized_gru.input, x, state, [params], True, 1, 0.0, False, False, False)
+        yield call(torch.ops.aten.quantized_gru.data, data, sizes, state, [params], True, 1, 0.0, False, False)
