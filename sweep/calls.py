@@ -176,8 +176,9 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
             untyped = value if isinstance(value, torch.UntypedStorage) else value.untyped()
             return ("storage", untyped.nbytes(), storages.setdefault(untyped._cdata, len(storages)))
         if isinstance(value, torch.ScriptObject):
-            if process_group.is_group(value):
-                return ("process group",)
+            known = process_group.plain(value)
+            if known is not None:
+                return ("distributed", *known.items())
             overload, made_args, made_kwargs = _making(value)
             return ("made", overload, of(made_args), *((name, of(made_kwargs[name])) for name in sorted(made_kwargs)))
         if isinstance(value, list | tuple):  # torch.Size, named tuples of outputs used as arguments
@@ -286,8 +287,9 @@ class _Encoder:
         if isinstance(value, int | float):
             return self.value(int(value) if isinstance(value, int) else float(value))
         if isinstance(value, torch.ScriptObject):
-            if process_group.is_group(value):
-                return {"process_group": process_group.BACKEND}
+            known = process_group.plain(value)
+            if known is not None:
+                return known
             overload, args, kwargs = _making(value)
             named = {name: self.value(kwargs[name]) for name in sorted(kwargs)}
             return {"made": {"overload": overload, "args": [self.value(a) for a in args], "kwargs": named}}
@@ -473,6 +475,7 @@ _DECODERS: dict[str, Callable[[Any, Callable[[Any], Any], list[torch.UntypedStor
     "memory_format": lambda v, *_: getattr(torch, v),
     "device": lambda v, _decode, _storages, target: _place(v, target),
     "process_group": lambda *_: process_group.boxed(),
+    "reduce_op": lambda *_: process_group.reduce_op(),
     "generator": lambda v, _decode, _storages, target: _generator(v, target),
     "storage": lambda v, _decode, storages, _target: storages[v],
 }

@@ -70,6 +70,8 @@ class _Printer:
                 return f"torch.ops.{inner['overload']}({', '.join(arguments)})"
             case "process_group":
                 return "torch.distributed.group.WORLD.boxed()"
+            case "reduce_op":
+                return "torch.classes.c10d.ReduceOp()"
             case "generator":
                 return f"torch.Generator({self._place(inner)!r})"
             case "storage":

@@ -1,4 +1,9 @@
-"""The process group of calls that need one: a single process with gloo, made at the first such call and never before."""
+"""The process group of calls that need one: a single process, made at the first such call and never before.
+
+It is torch's own ``fake`` backend, which every collective reaches through the same operators and kernels as any other, and which
+does its work at once. A real one works in threads of its own, where torch's dispatcher calls back into Python for everything that
+is watching; with ``gloo``, recording deadlocks in ``wait_tensor``, which holds the interpreter that the other thread waits for.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,12 @@ from typing import Any
 import torch
 
 #: What the group communicates with.
-BACKEND = "gloo"
+BACKEND = "fake"
 
 #: Namespaces whose operators look their group up by name.
 _NAMESPACES = ("c10d.", "_c10d_functional.", "_c10d_functional_autograd.", "_dtensor.", "symm_mem.")
 
-_CLASS = "__torch__.torch.classes.c10d.ProcessGroup"
+_CLASSES = "__torch__.torch.classes.c10d."
 
 
 def ensure_for(overload: str) -> None:
@@ -27,12 +32,23 @@ def boxed() -> Any:
     return torch.distributed.group.WORLD.boxed()
 
 
-def is_group(value: torch.ScriptObject) -> bool:
-    """Whether an object is a process group."""
-    return str(value._type().qualified_name()) == _CLASS
+def reduce_op() -> Any:
+    """A reduction as an argument of a C++ operator: a sum, the only one that Python can make."""
+    return torch.classes.c10d.ReduceOp()
+
+
+def plain(value: torch.ScriptObject) -> dict[str, str] | None:
+    """A process group or reduction as plain data; ``None`` for any other object."""
+    match str(value._type().qualified_name()).removeprefix(_CLASSES):
+        case "ProcessGroup":
+            return {"process_group": BACKEND}
+        case "ReduceOp":
+            return {"reduce_op": "SUM"} if value.op() == int(torch.distributed.ReduceOp.SUM) else None
+    return None
 
 
 def _ensure() -> None:
     if not torch.distributed.is_initialized():
-        # A store of its own, so that nothing listens and nothing is left behind.
-        torch.distributed.init_process_group(BACKEND, store=torch.distributed.HashStore(), rank=0, world_size=1)
+        from torch.testing._internal.distributed.fake_pg import FakeStore  # which registers the backend
+
+        torch.distributed.init_process_group(BACKEND, store=FakeStore(), rank=0, world_size=1)

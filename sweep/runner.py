@@ -206,11 +206,15 @@ def _own_randomness(device: str) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[place.index or 0], device_type=place.type)
 
 
+#: Overloads that take over or resize their argument's memory, though their schemas do not say that they write to it.
+_OWNERS = {"aten._lazy_clone.default", "inductor.resize_storage_bytes_.default"}
+
+
 def _maker(op: torch._ops.OpOverload, call: Call, device: str) -> _Make:
     """Gives a call's arguments: new ones each time if the overload writes to some, the same ones otherwise."""
     if op._schema.is_mutable:
         return lambda: build(call, device)
-    built = build(call, device, own=op is torch.ops.aten._lazy_clone.default)  # it takes its argument's memory over
+    built = build(call, device, own=call.overload in _OWNERS)
     return lambda: built
 
 
