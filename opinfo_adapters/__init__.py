@@ -29,7 +29,7 @@ INCIDENTAL = 48
 #: The modules of ``derived`` in the order of their turns. Siblings come twice: what schemas have found has siblings too.
 STAGES = ("siblings", "schemas", "siblings", "layouts")
 
-#: How the source of a call begins that only its overload's schema suggested.
+#: The source of a call that only its overload's schema suggested.
 GUESSED = "schemas"
 
 #: Modules of this package that are not adapters.

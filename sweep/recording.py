@@ -303,7 +303,8 @@ class _Merger:
                 calls[name].insert(0, call)
                 chunks[name].insert(0, chunk)
             size = corpus.write_file(path, calls[name], chunks[name])
-            guessed = sum(c["source"].startswith(GUESSED) for c in calls[name])
+            # What was derived from a guess is one: its source ends with that of the call it was derived from.
+            guessed = sum(c["source"].rpartition(": ")[2] == GUESSED for c in calls[name])
             self.written[name] = {"calls": len(calls[name]), "guessed": guessed, "bytes": size}
 
 

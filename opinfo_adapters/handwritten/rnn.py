@@ -1,0 +1,72 @@
+"""Recurrent layers and cells, on padded batches and packed sequences, and the padding and packing themselves."""
+
+import itertools
+
+import torch
+
+from opinfo_adapters.handwritten import Family, call
+
+family = Family(__name__)
+tasks, run = family.tasks, family.run
+
+aten = torch.ops.aten
+_FEATURES, _HIDDEN, _BATCH = 5, 4, 3
+_DTYPES = (torch.float32, torch.float64)
+
+
+def _weights(gates, biases, directions, options):
+    """Weights of one layer, as ``torch.nn`` orders them."""
+    sizes = [(gates * _HIDDEN, _FEATURES), (gates * _HIDDEN, _HIDDEN)]
+    if biases:
+        sizes += [(gates * _HIDDEN,)] * 2
+    return [torch.randn(size, **options) for _ in range(directions) for size in sizes]
+
+
+@family
+def layers(device):
+    for name, gates in (("lstm", 4), ("gru", 3), ("rnn_tanh", 1), ("rnn_relu", 1)):
+        packet = getattr(aten, name)
+        for dtype, biases, directions in itertools.product(_DTYPES, (True, False), (1, 2)):
+            options = {"dtype": dtype, "device": device}
+            weights = _weights(gates, biases, directions, options)
+            state = torch.zeros(directions, _BATCH, _HIDDEN, **options)
+            states = [state, state.clone()] if name == "lstm" else state
+            for batch_first in (True, False):
+                size = (_BATCH, 7, _FEATURES) if batch_first else (7, _BATCH, _FEATURES)
+                last = (biases, 1, 0.0, False, directions == 2, batch_first)
+                yield call(packet.input, torch.randn(size, **options), states, weights, *last)
+            data, sizes = torch.randn(7, _FEATURES, **options), torch.tensor([3, 2, 2])
+            yield call(packet.data, data, sizes, states, weights, biases, 1, 0.0, False, directions == 2)
+
+
+@family
+def cells(device):
+    for dtype, biases in itertools.product(_DTYPES, (True, False)):
+        options = {"dtype": dtype, "device": device}
+        x, state = torch.randn(_BATCH, _FEATURES, **options), torch.zeros(_BATCH, _HIDDEN, **options)
+        for name, gates in (("lstm_cell", 4), ("gru_cell", 3), ("rnn_tanh_cell", 1), ("rnn_relu_cell", 1)):
+            states = [state, state] if name == "lstm_cell" else state
+            yield call(getattr(aten, name).default, x, states, *_weights(gates, biases, 1, options))
+        gates = torch.randn(_BATCH, 3 * _HIDDEN, **options)
+        bias = torch.zeros(3 * _HIDDEN, **options) if biases else None
+        yield call(aten._thnn_differentiable_gru_cell_backward.default, state, gates, gates, state, bias, bias)
+        gates = torch.randn(_BATCH, 4 * _HIDDEN, **options)
+        bias = torch.zeros(4 * _HIDDEN, **options) if biases else None
+        yield call(aten._thnn_differentiable_lstm_cell_backward.default, state, state, gates, gates, bias, bias, state, state)
+
+
+@family
+def packing(device):
+    for dtype, batch_first in itertools.product((torch.float32, torch.int64), (True, False)):
+        x = torch.ones(3, 4, 5, device=device, dtype=dtype)
+        lengths = torch.tensor([4, 2, 1]) if batch_first else torch.tensor([3, 2, 2, 1])
+        packed = yield call(aten._pack_padded_sequence.default, x, lengths, batch_first)
+        if packed is None:
+            continue
+        data, sizes = packed
+        yield call(aten._pad_packed_sequence.default, data, sizes, batch_first, 0, len(sizes))
+        yield call(aten._pad_packed_sequence.default, data, sizes, batch_first, 1, len(sizes) + 2)
+        yield call(aten._pack_padded_sequence_backward.default, data, list(x.shape), sizes, batch_first)
+    for mode, x in itertools.product((0, 2, 3), (torch.ones(1, 2, 4, device=device), torch.ones(1, 2, 4, 4, device=device))):
+        padding = [1, 1] * (x.dim() - 2)
+        yield call(aten._pad_enum.default, x, padding, mode, 0.5 if mode == 0 else None)
