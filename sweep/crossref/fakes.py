@@ -1,7 +1,7 @@
 """Fake tensors for the crossrefs: turning real arguments into fake ones, and running an overload on them.
 
 A FakeTensor of a plain strided tensor is built straight from an empty meta tensor, several times faster than
-``FakeTensorMode.from_tensor``, and one of a COO tensor from its parts; every other tensor goes through ``from_tensor``.
+``FakeTensorMode.from_tensor``, and one of a sparse tensor from its parts; every other tensor goes through ``from_tensor``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from torch._subclasses.fake_tensor import (
 from sweep.calls import Unrecordable, signature
 from sweep.compare import Outcome
 from sweep.crossref import RealRaised
+
+_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 #: How many outcomes of inner calls are kept.
 _REMEMBERED = 10_000
@@ -143,16 +145,26 @@ def _fake(value: Any, mode: FakeTensorMode, memo: dict[int, Any]) -> Any:
 
 def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any]) -> FakeTensor:
     if real.layout is torch.sparse_coo:
-        # from_tensor forgets how many elements there are, and every answer about them would be wrong for that reason alone.
+        # from_tensor forgets how many elements a sparse tensor has, and every answer would be wrong for that reason alone.
         # With a memory of their own: parts are new objects each time, and memory goes by id.
         parts = _fake_tensor(real._indices(), mode, {}), _fake_tensor(real._values(), mode, {})
         with mode:
             return torch.sparse_coo_tensor(*parts, size=real.shape, is_coalesced=real.is_coalesced(), check_invariants=False)
+    if real.layout in _COMPRESSED:
+        row = real.layout in (torch.sparse_csr, torch.sparse_bsr)
+        indices = (real.crow_indices(), real.col_indices()) if row else (real.ccol_indices(), real.row_indices())
+        parts = [_meta(part, {}) for part in (*indices, real.values())]
+        meta = torch.sparse_compressed_tensor(*parts, size=real.shape, layout=real.layout, check_invariants=False)
+        return FakeTensor(mode, meta, real.device)
     if real.layout is not torch.strided or real.is_nested or real.is_conj() or real.is_neg() or real.is_quantized:
         return mode.from_tensor(real, static_shapes=True)
+    return FakeTensor(mode, _meta(real, memo), real.device)
+
+
+def _meta(real: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
+    """A strided tensor without its data."""
     meta = torch.empty(0, dtype=real.dtype, device="meta")
-    meta.set_(_meta_storage(real.untyped_storage(), memo), real.storage_offset(), real.shape, real.stride())
-    return FakeTensor(mode, meta, real.device)
+    return meta.set_(_meta_storage(real.untyped_storage(), memo), real.storage_offset(), real.shape, real.stride())
 
 
 def _meta_storage(storage: torch.UntypedStorage, memo: dict[int, Any]) -> torch.UntypedStorage:
