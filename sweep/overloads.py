@@ -128,10 +128,23 @@ def set_inventory(names: Iterable[str]) -> None:
     _inventory = tuple(sorted(names))
 
 
+def _only_wraps(op: torch._ops.OpOverload, device_type: str) -> bool:
+    """Whether an overload's one kernel is what torchgen makes for an out= form, and the functional form has none to call."""
+    if kind_of(op) != "out" or kernels(op, device_type) != ("CompositeExplicitAutograd",):
+        return False
+    wanted = [(a.name, str(a.type)) for a in op._schema.arguments if not a.is_out]
+    packet = getattr(getattr(torch.ops, op.namespace), op._schema.name.partition("::")[2])
+    forms = (getattr(packet, name) for name in packet.overloads())
+    same = [f for f in forms if kind_of(f) != "out" and [(a.name, str(a.type)) for a in f._schema.arguments] == wanted]
+    return any(not kernels(f, device_type) for f in same)
+
+
 def why_never_called(op: torch._ops.OpOverload, device_type: str) -> str:
     """Why an overload without recorded calls has none, as far as its schema and the dispatch table tell."""
     if not kernels(op, device_type):
         return f"no kernel for {device_type}"
+    if _only_wraps(op, device_type):
+        return f"no kernel for {device_type} in the functional form that it calls"
     types = " ".join(str(a.type) for a in op._schema.arguments)
     if "c10d.ProcessGroup" in types or op.namespace in ("c10d", "_c10d_functional", "_c10d_functional_autograd", "symm_mem"):
         return "needs a process group"

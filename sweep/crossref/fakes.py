@@ -153,8 +153,8 @@ def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any])
     if real.layout in _COMPRESSED:
         row = real.layout in (torch.sparse_csr, torch.sparse_bsr)
         indices = (real.crow_indices(), real.col_indices()) if row else (real.ccol_indices(), real.row_indices())
-        parts = [_meta(part, {}) for part in (*indices, real.values())]
-        meta = torch.sparse_compressed_tensor(*parts, size=real.shape, layout=real.layout, check_invariants=False)
+        metas = [_meta(part, {}) for part in (*indices, real.values())]
+        meta = torch.sparse_compressed_tensor(*metas, size=real.shape, layout=real.layout, check_invariants=False)
         return FakeTensor(mode, meta, real.device)
     if real.layout is not torch.strided or real.is_nested or real.is_conj() or real.is_neg() or real.is_quantized:
         return mode.from_tensor(real, static_shapes=True)
@@ -164,7 +164,8 @@ def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any])
 def _meta(real: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
     """A strided tensor without its data."""
     meta = torch.empty(0, dtype=real.dtype, device="meta")
-    return meta.set_(_meta_storage(real.untyped_storage(), memo), real.storage_offset(), real.shape, real.stride())
+    meta.set_(_meta_storage(real.untyped_storage(), memo), real.storage_offset(), real.shape, real.stride())
+    return meta
 
 
 def _meta_storage(storage: torch.UntypedStorage, memo: dict[int, Any]) -> torch.UntypedStorage:
