@@ -132,8 +132,14 @@ _LIST = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
 _FILES = _OpenFiles()
 
 
-def _device_context() -> Any:
-    return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+def _function_modes() -> tuple[int, Any]:
+    """How many there are, and the one among them that stands for the default device."""
+    return torch._C._len_torch_function_stack(), getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+
+
+def _set_function_modes(value: tuple[int, Any]) -> None:
+    if _function_modes()[1] is not value[1]:
+        torch.set_default_device(value[1] and value[1].device)
 
 
 def _backend_switches() -> tuple[bool, ...]:
@@ -165,7 +171,6 @@ def _set_backend_switches(value: tuple[bool, ...]) -> None:
 
 _SWITCHES: dict[str, _Switch] = {
     "default dtype": _Switch(torch.get_default_dtype, torch.set_default_dtype),
-    "default device": _Switch(_device_context, lambda context: torch.set_default_device(context and context.device)),
     "grad mode": _Switch(torch.is_grad_enabled, torch._C._set_grad_enabled),
     "thread count": _Switch(torch.get_num_threads, torch.set_num_threads),
     "deterministic algorithms": _Switch(
@@ -181,7 +186,7 @@ _SWITCHES: dict[str, _Switch] = {
     "autocast on cpu": _Switch(lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
     "inference mode": _Switch(torch.is_inference_mode_enabled, lambda on: None),  # only what entered it can leave it
     "dispatch modes": _Switch(torch._C._len_torch_dispatch_stack, _leave_modes),
-    "function modes": _Switch(torch._C._len_torch_function_stack, lambda depth: None),
+    "function modes": _Switch(_function_modes, _set_function_modes),
     "function transforms": _Switch(lambda: torch._C._functorch.peek_interpreter_stack() is not None, lambda on: None),
     "backend switches": _Switch(_backend_switches, _set_backend_switches),
     "standard streams": _Switch(_streams, _reopen_streams),

@@ -37,6 +37,9 @@ ENDINGS = {
     "variable": "changes environment",
     "mute": "changes standard streams",
     "handler": "changes signal handlers",
+    "descriptor": "changes open files",
+    "device": "changes function modes",
+    "benchmark": "changes backend switches",
 }
 
 #: Those that harm nobody as long as somebody cleans up after them: they must be found to agree.
@@ -137,6 +140,9 @@ def _bodies() -> dict[str, Any]:
         "mute": lambda x: os.close(1),
         "orphan": _orphan,
         "handler": lambda x: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        "descriptor": lambda x: os.open(os.devnull, os.O_RDONLY),
+        "device": lambda x: torch.set_default_device("cpu"),
+        "benchmark": lambda x: torch._C._set_cudnn_benchmark(True),
         "coin": lambda x: None,
         "fakecrash": lambda x: None,
         "dtypeliar": lambda x: torch.set_default_dtype(torch.float64),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sweep.calls import KEPT_BYTES, LARGEST_BYTES, Unrecordable, build, encode, signature
+from sweep.calls import KEPT_BYTES, LARGEST_BYTES, Unrecordable, build, encode, remember_making, signature
 from sweep.printing import expression
 
 
@@ -155,3 +155,75 @@ def test_a_call_prints_with_the_device_where_it_is_not_the_cpu():
         expression(made(torch.zeros(2)), "cuda", "zeros")
         == "torch.ops.aten.test.default(torch.zeros((2,), dtype=torch.float32, device='cuda'))"
     )
+
+
+# --- what only an operator can make ------------------------------------------------------------------------------------
+
+
+def quantized_by_channel():
+    scales, zeros = torch.tensor([0.1, 0.2]), torch.tensor([0, 3])
+    return torch.quantize_per_channel(torch.randn(2, 3), scales, zeros, 0, torch.quint8)
+
+
+QUANTIZED = {
+    "per tensor": lambda: torch.quantize_per_tensor(torch.randn(2, 3), 0.1, 3, torch.quint8),
+    "signed": lambda: torch.quantize_per_tensor(torch.randn(2, 3), 0.1, 0, torch.qint8),
+    "wide": lambda: torch.quantize_per_tensor(torch.randn(0, 3), 0.1, 0, torch.qint32),
+    "channels last": lambda: torch.quantize_per_tensor(
+        torch.randn(1, 2, 3, 4).contiguous(memory_format=torch.channels_last), 0.1, 3, torch.quint8
+    ),
+    "per channel": quantized_by_channel,
+}
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_quantized_tensors_come_back(name):
+    tensor = QUANTIZED[name]()
+    call = made(tensor)
+    [rebuilt], _ = build(call, "cpu")
+    assert metadata(rebuilt) == metadata(tensor)
+    assert rebuilt.qscheme() == tensor.qscheme()
+    assert torch.equal(rebuilt.dequantize(), tensor.dequantize())
+    printed = eval(expression(call, "cpu", "exact", callee="(lambda x: x)"))
+    assert torch.equal(printed.dequantize(), tensor.dequantize())
+
+
+def test_a_quantized_tensor_that_cannot_be_made_again_as_it_lies_is_not_recorded():
+    with pytest.raises(Unrecordable, match="neither contiguous nor channels-last"):
+        made(torch.quantize_per_tensor(torch.randn(2, 3), 0.1, 3, torch.quint8).t())
+
+
+def test_quantized_calls_with_other_scales_are_other_calls():
+    first, second = (torch.quantize_per_tensor(torch.zeros(2), scale, 0, torch.quint8) for scale in (0.1, 0.2))
+    assert signature((first,), {}) != signature((second,), {})
+    assert made(first).key() != made(second).key()
+
+
+def packed():
+    weight = torch.quantize_per_tensor(torch.randn(4, 8), 0.1, 0, torch.qint8)
+    prepack = torch.ops.quantized.linear_prepack.default
+    args = (weight, torch.zeros(4))
+    result = prepack(*args)
+    remember_making(result, "quantized.linear_prepack.default", args, {})
+    return result, weight
+
+
+def test_an_object_is_written_as_the_call_that_made_it():
+    result, weight = packed()
+    call = made(result)
+    [rebuilt], _ = build(call, "cpu")
+    assert torch.equal(torch.ops.quantized.linear_unpack(rebuilt)[0].dequantize(), weight.dequantize())
+    assert expression(call, "cpu", "exact").startswith("torch.ops.aten.test.default(torch.ops.quantized.linear_prepack.default(")
+    assert signature((result,), {}) == signature((rebuilt,), {})
+
+
+def test_an_object_that_nobody_saw_being_made_is_not_recorded():
+    unseen = torch.ops.quantized.linear_prepack(torch.quantize_per_tensor(torch.randn(4, 8), 0.1, 0, torch.qint8), None)
+    with pytest.raises(Unrecordable, match=r"object of class quantized\.LinearPackedParamsBase"):
+        made(unseen)
+
+
+def test_the_layout_a_call_was_put_in_is_written_but_makes_no_other_call():
+    plain, put = (encode("aten.abs.default", (torch.zeros(2),), {}, device="cpu", source="", layout=x) for x in ("", "sliced"))
+    assert put.as_json()["layout"] == "sliced"
+    assert plain.as_json()["id"] == put.as_json()["id"]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from sweep import expect
+from sweep.corpus import FORMAT, MANIFEST
 from sweep.findings import AGREES, KNOWN_BAD
 from sweep.sandbox import Sandbox
+from sweep.session import WORK
 from sweep.supervisor import Supervisor
 from tests import faults
 from tests.test_sandbox import goes_away
+from tests.test_sweep import ROOT, environment
 
 
 class FaultySandbox(Sandbox):
@@ -98,6 +105,39 @@ def test_another_answer_in_a_fresh_process_is_another_answer(supervisor, monkeyp
     monkeypatch.setenv("SWEEP_COIN", "tails")
     assert supervisor.run(faults.overload("coin")).findings == first.findings != ()
     assert supervisor.afresh(faults.overload("coin")).status == AGREES
+
+
+def test_an_overload_that_takes_too_long_is_given_up_and_says_so(supervisor):
+    supervisor.overload_timeout = 1e-6
+    result = supervisor.run(faults.overload("healthy"))
+    assert [(f.crossref, f.what) for f in result.findings] == [("every", "overload timeout")]
+    assert (result.calls, result.given_up) == (0, 2)
+    supervisor.overload_timeout = 0.0
+    assert healthy(supervisor)
+
+
+def test_through_pytest_itself_with_two_workers(corpus, tmp_path):
+    sizes = {p.stem: {"calls": 2, "guessed": 0, "bytes": p.stat().st_size} for p in corpus.glob("*.npz")}
+    manifest = {"format": FORMAT, "fingerprint": {}, "overloads": sizes, "log": {}, "seconds": 0}
+    (corpus / MANIFEST).write_text(json.dumps(manifest))
+    options = ["--import", "tests.faults_library", "--corpus", str(corpus), "--results", str(tmp_path / "results")]
+    report = tmp_path / "report.xml"
+    line = [sys.executable, "-m", "pytest", "-q", "-n", "2", "sweep/", "--call-timeout", "3", f"--junitxml={report}", *options]
+    given = {**environment(accept=True), "SWEEP_COIN": "heads"}
+    done = subprocess.run(line, cwd=ROOT, env=given, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [folder] = (tmp_path / "results").glob("*/cpu")
+    file = expect.parse((folder / f"{faults.NAMESPACE}.expect").read_text(), faults.NAMESPACE, "")
+    [run] = WORK.glob("*/cpu/tests.faults_library/run.jsonl")
+    results = {r["overload"]: r for r in map(json.loads, run.read_text().splitlines())}
+    xml = report.read_text()
+    for name, ending in faults.ENDINGS.items():
+        overload = faults.overload(name)
+        assert file.text_of(overload).startswith(f"every: {ending}: 2 of 2 calls, float32\n"), name
+        assert [f["kind"] for f in results[overload]["findings"]] == [ending]
+        assert f'name="test_overload[{overload}]"' in xml
+    for name in faults.HARMLESS:
+        assert file.text_of(faults.overload(name)) == expect.AGREE_TEXT
 
 
 def test_all_of_them_in_any_order(supervisor):

@@ -1,0 +1,154 @@
+"""What is derived from calls: which calls are gone on from, which are tried, and what is kept of them."""
+
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from opinfo_adapters.derived import Known, arguments, layouts, schemas, siblings
+from opinfo_adapters.derived.attempts import Attempts
+from opinfo_adapters.derived.selection import representatives
+from sweep import corpus
+from sweep.calls import encode
+from sweep.overloads import resolve
+from sweep.recording import _DEATHS, _Task
+from sweep.sandbox import Died
+
+aten = torch.ops.aten
+
+
+def known(tmp_path, name, *made):
+    """A corpus of one overload's calls, each given by its arguments."""
+    plain = [encode(name, args, {}, device="cpu", source="test") for args in made]
+    corpus.write_file(tmp_path / f"{name}.npz", [c.as_json() for c in plain], [bytes(c.data) for c in plain])
+    return Known(tmp_path, "cpu")
+
+
+def attempts(op, name):
+    return Attempts(name, op, "cpu", mark=lambda *_: None)
+
+
+@pytest.fixture
+def library():
+    with torch.library._scoped_library("sweep_derived", "DEF") as scoped:
+        yield scoped
+
+
+def test_few_calls_show_every_rank_dtype_and_option():
+    tensors = [torch.zeros(shape, dtype=d) for d in (torch.float32, torch.int64) for shape in ((2,), (3,), (2, 3))]
+    calls = [encode("aten.sum.dim_IntList", (t, [0], k), {}, device="cpu", source="") for t in tensors for k in (True, False)]
+    chosen = representatives(calls, 10)
+    assert 2 <= len(chosen) <= 4
+    shown = {(len(c.tensors[0]["size"]), c.tensors[0]["dtype"]) for c in chosen}
+    assert {rank for rank, _ in shown} == {1, 2}
+    assert {dtype for _, dtype in shown} == {"float32", "int64"}
+    assert {c.args[2] for c in chosen} == {True, False}
+
+
+def test_an_out_form_gets_tensors_of_every_kind(tmp_path):
+    attempt = attempts(aten.neg.out, "aten.neg.out")
+    siblings.run("aten.neg.out", known(tmp_path, "aten.neg.default", (torch.ones(2, 3),)), attempt)
+    outs = [c.tensors[c.kwargs["out"]["tensor"]] for c in attempt.kept]
+    assert [(o["size"], o["stride"], o["dtype"]) for o in outs] == [
+        ([2, 3], [3, 1], "float32"),
+        ([0], [1], "float32"),
+        ([2, 3], [1, 2], "float32"),
+        ([2, 3], [7, 2], "float32"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "found"),
+    [(2.5, "int", 2), (3, "List[int]", [3]), ([4, 5], "int", 4), (torch.tensor([7]), "number", 7), (None, "Optional[int]", None)],
+)
+def test_arguments_convert_by_type(value, wanted, found):
+    assert arguments.converted(value, wanted, None) == found
+
+
+def test_what_does_not_convert_is_left_out():
+    assert arguments.converted(torch.zeros(0), "int", None) is arguments.OMITTED
+
+
+def test_every_layout_has_its_strides_and_what_is_written_is_never_expanded(tmp_path):
+    calls = known(tmp_path, "aten.add_.Tensor", (torch.ones(1, 2, 3, 4), torch.ones(1, 2, 3, 4)))
+    attempt = attempts(aten.add_.Tensor, "aten.add_.Tensor")
+    layouts.run("aten.add_.Tensor", calls, attempt)
+    found = {c.layout: c.tensors[c.args[0]["tensor"]]["stride"] for c in reversed(attempt.kept)}  # the last is of all tensors
+    assert found["permuted"] == [1, 1, 2, 6]
+    assert found["channels_last"] == [24, 1, 8, 2]
+    assert found["sliced"] == [54, 27, 9, 2]
+    assert found["expanded"] == [24, 12, 4, 1]
+    assert {c.layout for c in attempt.kept} >= {"size1_strides", "neg", "empty", "0d", "mixed_dtypes"}
+
+
+def test_a_guess_is_refined_by_what_refuses_it(library):
+    library.define("picky(Tensor x, Tensor index) -> Tensor")
+
+    def picky(x, index):
+        if x.dim() != 3:
+            raise RuntimeError(f"x: expected 3D tensor, but got {x.dim()}D")
+        if index.dtype is not torch.int32:
+            raise RuntimeError("expected index to have scalar type Int")
+        return x.clone()
+
+    for key in ("CPU", "Meta"):
+        library.impl("picky", picky, key)
+    attempt = attempts(torch.ops.sweep_derived.picky.default, "sweep_derived.picky.default")
+    schemas.run("sweep_derived.picky.default", nothing_known(), attempt)
+    assert attempt.kept
+    assert {tuple(c.dtypes())[-1] for c in attempt.kept} == {"int32"}
+
+
+def nothing_known():
+    return SimpleNamespace(device="cpu")
+
+
+def test_a_guess_that_only_the_kernel_accepts_is_none(library):
+    library.define("careless(Tensor x) -> Tensor")
+
+    def meta(x):
+        raise RuntimeError("x must be of another planet")
+
+    library.impl("careless", lambda x: x.clone(), "CPU")
+    library.impl("careless", meta, "Meta")
+    attempt = attempts(torch.ops.sweep_derived.careless.default, "sweep_derived.careless.default")
+    schemas.run("sweep_derived.careless.default", nothing_known(), attempt)
+    assert attempt.kept == []
+
+
+def test_a_call_that_writes_outside_of_its_tensors_is_not_kept(library):
+    library.define("sloppy(Tensor(a!) x, int past) -> ()")
+    library.impl("sloppy", lambda x, past: ctypes.memset(x.data_ptr(), 1, x.nbytes + past) and None, "CPU")
+    attempt = attempts(torch.ops.sweep_derived.sloppy.default, "sweep_derived.sloppy.default")
+    assert attempt([torch.zeros(4), 0], {}, "test") is None
+    assert "outside" in str(attempt([torch.zeros(4), 8], {}, "test"))
+    assert len(attempt.kept) == 1
+
+
+def test_an_attempt_that_changes_the_process_changes_nothing_for_the_next(library):
+    library.define("changes(Tensor x) -> ()")
+    library.impl("changes", lambda x: torch.set_default_dtype(torch.float64), "CPU")
+    attempt = attempts(torch.ops.sweep_derived.changes.default, "sweep_derived.changes.default")
+    assert attempt([torch.zeros(1)], {}, "test") is None
+    assert torch.get_default_dtype() is torch.float32
+
+
+def test_a_crash_is_kept_only_if_it_happens_again_in_a_process_of_its_own():
+    crash = Died("crash SIGSEGV", 3, "attempt")
+    asked = _Task(0, "layouts:aten.abs.default").after(crash)
+    assert asked.attempts() == {"skip": (), "only": 3}
+    assert asked.after(crash).attempts() == {"skip": (3,), "crashes": (3,)}
+    assert asked.confirmed(False).attempts() == {"skip": (3,), "crashes": ()}
+    guess = _Task(0, "schemas:aten.abs.default").after(crash)
+    assert guess.attempts() == {"skip": (3,), "crashes": ()}
+    assert _Task(0, "layouts:aten.abs.default", skip=tuple(range(_DEATHS))).after(crash) is None
+    assert _Task(0, "opinfo:anything").after(Died("crash SIGSEGV", -1, "record")) is None
+
+
+def test_an_overload_keeps_the_names_of_its_forms_apart():
+    assert siblings._base("aten.add_.Tensor") == siblings._base("aten.add.out") == "aten.add"
+    assert siblings._base("aten.view_copy.out") == siblings._base("aten.view.default")
+    assert arguments.signature(resolve("aten.neg.out")) == arguments.signature(resolve("aten.neg_.default"))
