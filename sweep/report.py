@@ -21,7 +21,10 @@ from sweep.session import ROOT, Plan
 #: Exit status of a run in which nothing is wrong but that some overloads gave two answers.
 ONLY_FLAKY = 6
 
-_COLUMNS = ("namespace", "overloads", "called", "agree", "known-bad", "not called", "flaky", "new", "gone")
+#: How a reason begins that leaves nothing to call.
+_NO_KERNEL = "no kernel for"
+
+_COLUMNS = ("namespace", "overloads", "called", "reach", "agree", "known-bad", "not called", "flaky", "new", "gone")
 
 #: How many of the slowest overloads are named.
 _SLOWEST = 10
@@ -183,6 +186,7 @@ class Report:
             if verdict.found != expect.ABSENT_TEXT:
                 row["overloads"] += 1
                 row[verdict.result.status] += 1
+                row[_NO_KERNEL] += verdict.result.reason.startswith(_NO_KERNEL)
             if self.plan.expected and verdict.change != FLAKY:
                 row[verdict.change] += 1
         rows = [self._row(n, c) for n, c in sorted(counts.items(), key=lambda item: (-item[1]["overloads"], item[0]))]
@@ -194,7 +198,9 @@ class Report:
     def _row(name: str, count: Counter[str]) -> tuple[str | int, ...]:
         called = count[AGREES] + count[KNOWN_BAD] + count[FLAKY]
         columns = (AGREES, KNOWN_BAD, NOT_CALLED, FLAKY, "new", "gone")
-        return name, count["overloads"], called, *(count[c] for c in columns)
+        callable_ = count["overloads"] - count[_NO_KERNEL]
+        reach = f"{called / callable_:.0%}" if callable_ else ""
+        return name, count["overloads"], called, reach, *(count[c] for c in columns)
 
     def _slowest(self) -> list[str]:
         slow = sorted((v.result for v in self.verdicts.values()), key=lambda r: -r.seconds)[:_SLOWEST]
