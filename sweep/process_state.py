@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # what signal wraps: it makes an enum of every answer, which takes longer than all the rest here
 import copy
+import fcntl
 import os
 import signal
 import sys
@@ -101,7 +102,7 @@ class _OpenFiles:
     @staticmethod
     def lowest_free() -> int:
         try:
-            number = os.dup(_STREAMS[0][1])
+            number = fcntl.fcntl(_STREAMS[0][1], fcntl.F_DUPFD, 3)  # the standard streams have a switch of their own
         except OSError:  # there is none left
             return -1
         os.close(number)
@@ -109,7 +110,7 @@ class _OpenFiles:
 
     def close_new(self, value: int) -> None:
         """Closes what has come since; what has gone cannot be brought back."""
-        for number in _listed() - self._open:
+        for number in _listed() - self._open - {0, 1, 2}:
             os.close(number)
 
 
