@@ -35,7 +35,7 @@ def list_tasks(
 
     Args:
         device: the device to record on.
-        stage: 0 for the adapters, then one for each of ``opinfo_adapters.opinfo_adapters.STAGES``.
+        stage: 0 for the adapters, then one for each of ``opinfo_adapters.STAGES``.
         known: the folder of the calls that earlier stages found.
         only: globs; a task that matches none of them is left out.
         mark: not used.

@@ -14,32 +14,38 @@ from sweep import corpus, recording, session
 from sweep.sandbox import ChildError, Sandbox
 from sweep.session import SCRATCH, Options, UsageError
 
-_IMPORT = "the operators that this module registers instead of torch's own; repeatable"
-
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0, or 2 where the user has to do something else."""
     parser = argparse.ArgumentParser(prog="python -m sweep", description=__doc__.partition(":")[0])
+    imports = argparse.ArgumentParser(add_help=False)
+    imports.add_argument(
+        "--import",
+        action="append",
+        default=[],
+        dest="libraries",
+        metavar="MODULE",
+        help="the operators that this module registers instead of torch's own; repeatable",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="print the inventory: every overload, its kind, tags and kernels")
+    listing = commands.add_parser(
+        "list", parents=[imports], help="print the inventory: every overload, its kind, tags and kernels"
+    )
     listing.add_argument("--ops", action="append", default=[], metavar="GLOB", help="only overloads that match; repeatable")
     listing.add_argument("--device", help="kernels of this device only")
-    listing.add_argument("--import", action="append", default=[], dest="libraries", metavar="MODULE", help=_IMPORT)
     listing.add_argument("--json", action="store_true", help="one JSON object per line")
-    record = commands.add_parser("record", help="make the corpus anew")
+    record = commands.add_parser("record", parents=[imports], help="make the corpus anew")
     record.add_argument("--device", default=Options().device)
     record.add_argument("--workers", type=int, default=Options().workers, help="recording processes (default: %(default)s)")
     record.add_argument(
         "--only", action="append", metavar="GLOB", help="only tasks that match, as 'opinfo:*/float32'; needs --corpus"
     )
     record.add_argument("--corpus", metavar="DIR", help="where to put it (default: .sweep/)")
-    record.add_argument("--import", action="append", default=[], dest="libraries", metavar="MODULE", help=_IMPORT)
-    show = commands.add_parser("show", help="print one recorded call")
+    show = commands.add_parser("show", parents=[imports], help="print one recorded call")
     show.add_argument("overload")
     show.add_argument("call", type=int, nargs="?", default=0)
     show.add_argument("--device", default=Options().device)
     show.add_argument("--corpus", metavar="DIR")
-    show.add_argument("--import", action="append", default=[], dest="libraries", metavar="MODULE", help=_IMPORT)
     commands.add_parser("clean", help="remove corpora and what runs left behind; expect files stay")
     arguments = parser.parse_args(argv)
     try:

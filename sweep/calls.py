@@ -25,7 +25,7 @@ KEPT_BYTES = 64 * 1024
 #: A call that needs more bytes than this after refilling (large sparse index lists) is not recorded; the log counts it.
 LARGEST_BYTES = 1024 * 1024
 
-_COMPRESSED = {torch.sparse_csr, torch.sparse_bsr, torch.sparse_csc, torch.sparse_bsc}
+COMPRESSED = {torch.sparse_csr, torch.sparse_bsr, torch.sparse_csc, torch.sparse_bsc}
 _ROW_COMPRESSED = {torch.sparse_csr, torch.sparse_bsr}
 _MKLDNN = torch._mkldnn  # the one layout without a public name
 
@@ -147,7 +147,7 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
             if not _is_plain(value):
                 raise Unrecordable(f"tensor subclass {kind.__name__}")
             if value.layout is not torch.strided or value.is_quantized or value.is_nested:
-                return ("T*", *_special_signature(value), *map(of, _parts(value).values()))
+                return ("T*", *_special_signature(value), *map(of, parts_of(value).values()))
             pointer = value.untyped_storage()._cdata
             return (
                 "T",
@@ -212,7 +212,7 @@ def _quantization(tensor: torch.Tensor) -> dict[str, Any]:
     raise Unrecordable(f"quantized tensor, {str(scheme).removeprefix('torch.')}")
 
 
-def _parts(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+def parts_of(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
     """The strided tensors that a sparse, nested, quantized or mkldnn tensor is made of, by its constructor's parameters."""
     if tensor.is_quantized:
         parts = {"int_repr": tensor.int_repr()}
@@ -228,7 +228,7 @@ def _parts(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
         }
     if tensor.layout is torch.sparse_coo:
         return {"indices": tensor._indices(), "values": tensor._values()}
-    if tensor.layout in _COMPRESSED:
+    if tensor.layout in COMPRESSED:
         row = tensor.layout in _ROW_COMPRESSED
         return {
             "compressed_indices": tensor.crow_indices() if row else tensor.ccol_indices(),
@@ -317,7 +317,7 @@ class _Encoder:
                 described["size"] = list(tensor.shape)
             if tensor.layout is torch.sparse_coo:
                 described["is_coalesced"] = tensor.is_coalesced()
-            parts = _parts(tensor)
+            parts = parts_of(tensor)
             self._alive.extend(parts.values())  # they are new objects, and what is known goes by id
             described["parts"] = {name: self._tensor(part) for name, part in parts.items()}
         else:

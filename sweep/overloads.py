@@ -128,14 +128,18 @@ def set_inventory(names: Iterable[str]) -> None:
     _inventory = tuple(sorted(names))
 
 
+def form_signature(op: torch._ops.OpOverload) -> tuple[tuple[str, str], ...]:
+    """Names and types of the arguments that are not out=: equal for the functional, in-place and out= form of an operator."""
+    return tuple((a.name, str(a.real_type)) for a in op._schema.arguments if not a.is_out)
+
+
 def _only_wraps(op: torch._ops.OpOverload, device_type: str) -> bool:
     """Whether an overload's one kernel is what torchgen makes for an out= form, and the functional form has none to call."""
     if kind_of(op) != "out" or kernels(op, device_type) != ("CompositeExplicitAutograd",):
         return False
-    wanted = [(a.name, str(a.type)) for a in op._schema.arguments if not a.is_out]
     packet = getattr(getattr(torch.ops, op.namespace), op._schema.name.partition("::")[2])
     forms = (getattr(packet, name) for name in packet.overloads())
-    same = [f for f in forms if kind_of(f) != "out" and [(a.name, str(a.type)) for a in f._schema.arguments] == wanted]
+    same = [f for f in forms if kind_of(f) != "out" and form_signature(f) == form_signature(op)]
     return any(not kernels(f, device_type) for f in same)
 
 

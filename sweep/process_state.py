@@ -6,7 +6,7 @@ looking, after every call; nobody lists them.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # what signal wraps: it makes an enum of every answer, which takes longer than all the rest here
+import _signal  # type: ignore[import-not-found]
 import copy
 import fcntl
 import os
@@ -79,6 +79,7 @@ def _reopen_streams(value: Any) -> None:
 
 
 def _handlers() -> tuple[list[Any], set[Any]]:
+    # What ``signal`` wraps: it makes an enum of every answer, which would take longer than all else that is looked at here.
     return [_signal.getsignal(n) for n in _SIGNALS], _signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
@@ -94,7 +95,7 @@ class _OpenFiles:
     gone; which, only the system's list does."""
 
     def __init__(self) -> None:
-        self._open = _listed()
+        self._open: frozenset[int] = frozenset()
 
     def remember(self) -> None:
         self._open = _listed()
@@ -109,7 +110,7 @@ class _OpenFiles:
         return number
 
     def close_new(self, value: int) -> None:
-        """Closes what has come since; what has gone cannot be brought back."""
+        """Closes what has come since ``remember``; what has gone cannot be brought back."""
         for number in _listed() - self._open - {0, 1, 2}:
             os.close(number)
 
@@ -128,7 +129,6 @@ def _is_open(number: int) -> bool:
 
 
 _LIST = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
-
 
 _FILES = _OpenFiles()
 

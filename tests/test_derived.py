@@ -13,7 +13,7 @@ from opinfo_adapters.derived.attempts import Attempts
 from opinfo_adapters.derived.selection import representatives
 from sweep import corpus
 from sweep.calls import encode
-from sweep.overloads import resolve
+from sweep.overloads import form_signature, resolve
 from sweep.recording import _DEATHS, _Task
 from sweep.sandbox import Died
 
@@ -151,4 +151,4 @@ def test_a_crash_is_kept_only_if_it_happens_again_in_a_process_of_its_own():
 def test_an_overload_keeps_the_names_of_its_forms_apart():
     assert siblings._base("aten.add_.Tensor") == siblings._base("aten.add.out") == "aten.add"
     assert siblings._base("aten.view_copy.out") == siblings._base("aten.view.default")
-    assert arguments.signature(resolve("aten.neg.out")) == arguments.signature(resolve("aten.neg_.default"))
+    assert form_signature(resolve("aten.neg.out")) == form_signature(resolve("aten.neg_.default"))

@@ -36,11 +36,6 @@ def type_of(argument: torch._C.Argument) -> str:
     return str(argument.real_type)
 
 
-def signature(op: torch._ops.OpOverload) -> tuple[tuple[str, str], ...]:
-    """Names and types of the arguments that are not out=: equal for the functional, in-place and out= form of an operator."""
-    return tuple((a.name, type_of(a)) for a in op._schema.arguments if not a.is_out)
-
-
 def fits(value: Any, wanted: str) -> bool:
     """Whether a value may be passed where the schema says ``wanted``."""
     if wanted.startswith("Optional["):

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from opinfo_adapters.derived import Known
-from opinfo_adapters.derived.arguments import OMITTED, bound, converted, laid_out, signature, type_of
+from opinfo_adapters.derived.arguments import OMITTED, bound, converted, laid_out, type_of
 from opinfo_adapters.derived.attempts import Attempts
 from opinfo_adapters.derived.layouts import sliced, transposed
 from opinfo_adapters.derived.schemas import guesses_for
 from opinfo_adapters.derived.selection import representatives
 from sweep.calls import Call, build
-from sweep.overloads import inventory, kind_of, resolve
+from sweep.overloads import form_signature, inventory, kind_of, resolve
 
 #: How many calls of a sibling are carried over.
 CARRIED = 8
@@ -44,10 +44,11 @@ _WIDER = {
 def tasks(known: Known) -> Iterable[str]:
     """Every overload that is not called and has a sibling that is, and every out= form, which samples seldom reach."""
     for name in known.callable_overloads():
-        wanted = not known.is_called(name) or kind_of(resolve(name)) == "out"
-        if wanted and any(known.is_called(s) for s in _family(name)):
-            if kind_of(resolve(name)) == "out" and any(_is_derived(c) for c in known.calls(name)):
-                continue
+        if not any(known.is_called(s) for s in _family(name)):
+            continue
+        # An out= form that has calls is tried in the first turn only, and has derived ones in the second.
+        is_out = kind_of(resolve(name)) == "out"
+        if not known.is_called(name) or (is_out and not any(_is_derived(c) for c in known.calls(name))):
             yield name
 
 
@@ -92,15 +93,15 @@ def _family(name: str) -> list[str]:
 def _siblings(name: str, known: Known) -> tuple[list[str], list[str]]:
     """Called overloads with the same arguments, and called ones with others, those with most in common first."""
     op = resolve(name)
-    wanted = signature(op)
+    wanted = form_signature(op)
     called = [n for n in _family(name) if known.is_called(n)]
-    exact = [n for n in called if signature(resolve(n)) == wanted]
+    exact = [n for n in called if form_signature(resolve(n)) == wanted]
     # An in-place form tells nothing of the result's size; a functional one does.
     exact.sort(key=lambda n: ("functional", "view", "factory", "in-place", "out").index(kind_of(resolve(n))))
     names = {n for n, _ in wanted}
 
     def distance(other: str) -> tuple[int, int, str]:
-        theirs = {n for n, _ in signature(resolve(other))}
+        theirs = {n for n, _ in form_signature(resolve(other))}
         return len(names - theirs), len(theirs - names), other
 
     return exact, sorted((n for n in called if n not in exact), key=distance)
@@ -117,7 +118,7 @@ def _carried(
     if not outs:
         yield laid_out(op, values)
         return
-    results = _results(sibling, call, device, values)
+    results = _results(sibling, call, device)
     if results is None or len(results) < len(outs):
         return
     for make in _OUTS if varied else _OUTS[:1]:
@@ -143,7 +144,7 @@ def _converted(op: torch._ops.OpOverload, theirs: dict[str, Any]) -> dict[str, A
     return values
 
 
-def _results(sibling: torch._ops.OpOverload, call: Call, device: str, values: dict[str, Any]) -> list[Any] | None:
+def _results(sibling: torch._ops.OpOverload, call: Call, device: str) -> list[Any] | None:
     """What the sibling returns for its call: a tensor or list of tensors for each out= argument."""
     args, kwargs = build(call, device)
     with torch.no_grad():

@@ -17,11 +17,9 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from sweep.calls import Unrecordable, signature
+from sweep.calls import COMPRESSED, Unrecordable, parts_of, signature
 from sweep.compare import Outcome
 from sweep.crossref import RealRaised
-
-_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 #: How many outcomes of inner calls are kept.
 _REMEMBERED = 10_000
@@ -147,13 +145,11 @@ def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any])
     if real.layout is torch.sparse_coo:
         # from_tensor forgets how many elements a sparse tensor has, and every answer would be wrong for that reason alone.
         # With a memory of their own: parts are new objects each time, and memory goes by id.
-        parts = _fake_tensor(real._indices(), mode, {}), _fake_tensor(real._values(), mode, {})
+        parts = [_fake_tensor(part, mode, {}) for part in parts_of(real).values()]
         with mode:
             return torch.sparse_coo_tensor(*parts, size=real.shape, is_coalesced=real.is_coalesced(), check_invariants=False)
-    if real.layout in _COMPRESSED:
-        row = real.layout in (torch.sparse_csr, torch.sparse_bsr)
-        indices = (real.crow_indices(), real.col_indices()) if row else (real.ccol_indices(), real.row_indices())
-        metas = [_meta(part, {}) for part in (*indices, real.values())]
+    if real.layout in COMPRESSED:
+        metas = [_meta(part, {}) for part in parts_of(real).values()]
         meta = torch.sparse_compressed_tensor(*metas, size=real.shape, layout=real.layout, check_invariants=False)
         return FakeTensor(mode, meta, real.device)
     if real.layout is not torch.strided or real.is_nested or real.is_conj() or real.is_neg() or real.is_quantized:
