@@ -100,13 +100,22 @@ def load(folder: Path, name: str) -> list[Any]:
     from sweep.calls import Call
 
     described, data = read_arrays(folder / f"{name}.npz")
-    view = memoryview(bytearray(data.tobytes()))
+    view = memoryview(aligned(data))
     try:
         return [
             Call(name, c["source"], c["args"], c["kwargs"], c["tensors"], c["storages"], view, c["layout"]) for c in described
         ]
     except (KeyError, TypeError) as error:
         raise CorpusError(f"corpus file {folder / name}.npz is of another format: run `make record` to make it anew") from error
+
+
+def aligned(data: Any) -> Any:
+    """A copy of an array of bytes that begins where torch's own allocator would have it: kernels rely on that, and some crash."""
+    block = np.empty(len(data) + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    copy = block[start : start + len(data)]
+    copy[:] = data
+    return copy
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

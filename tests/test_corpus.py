@@ -180,3 +180,19 @@ def test_a_manifest_whose_file_has_another_size_is_refused(tmp_path):
     message = refused(corpus.read_manifest, tmp_path)
     assert str(path) in message
     assert f"has {size + 1} bytes, the manifest says {size}" in message
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 1000])
+def test_calls_are_read_into_memory_that_begins_where_torchs_own_would(length):
+    for _ in range(20):  # where an allocator puts the next block is its own business
+        copy = corpus.aligned(np.arange(length, dtype=np.uint8))
+        assert copy.ctypes.data % corpus.ALIGNMENT == 0
+        assert copy.tobytes() == np.arange(length, dtype=np.uint8).tobytes()
+
+
+def test_every_storage_of_a_corpus_file_begins_on_such_a_boundary(tmp_path):
+    calls = [encode("aten.add.Tensor", (torch.ones(n), torch.ones(n)), {}, device="cpu", source="") for n in (1, 3, 50)]
+    corpus.write_file(tmp_path / "aten.add.Tensor.npz", [c.as_json() for c in calls], [bytes(c.data) for c in calls])
+    for call in corpus.load(tmp_path, "aten.add.Tensor"):
+        args, _ = build(call, "cpu", own=False)
+        assert [a.data_ptr() % corpus.ALIGNMENT for a in args] == [0, 0]

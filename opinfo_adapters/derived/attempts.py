@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
+import numpy as np
 import torch
 
 from sweep import process_group
 from sweep.calls import Call, Unrecordable, build, encode
+from sweep.corpus import aligned
 from sweep.process_state import Guard
 
 #: A call of more tensor elements than this is not tried: it would cost more than it tells.
@@ -109,7 +111,7 @@ class Attempts:
         if not self._op._schema.is_mutable or torch.device(self._device).type != "cpu":
             return
         args, kwargs = build(call, self._device)
-        memory: dict[int, tuple[bytearray, torch.UntypedStorage]] = {}
+        memory: dict[int, tuple[Any, torch.UntypedStorage]] = {}
         args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: _guarded(t, memory), (args, kwargs))
         try:
             with torch.no_grad():
@@ -117,7 +119,7 @@ class Attempts:
         except RuntimeError as error:
             if "resizable" not in str(error):  # this memory is not, and where it has to be the call itself will tell
                 raise
-        if any(not (b.startswith(_PATTERN) and b.endswith(_PATTERN)) for b, _ in memory.values()):
+        if any(block[:_GUARD].tobytes() != _PATTERN or block[-_GUARD:].tobytes() != _PATTERN for block, _ in memory.values()):
             raise WritesOutside("writes outside of the tensors that it is given")
 
     def _refuse(self, error: BaseException) -> BaseException:
@@ -130,13 +132,13 @@ class WritesOutside(Exception):
     """A kernel wrote where it has no business."""
 
 
-def _guarded(tensor: torch.Tensor, memory: dict[int, tuple[bytearray, torch.UntypedStorage]]) -> torch.Tensor:
+def _guarded(tensor: torch.Tensor, memory: dict[int, tuple[Any, torch.UntypedStorage]]) -> torch.Tensor:
     """A strided tensor on a copy of its storage between guards; tensors that share a storage share the copy."""
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or not tensor.untyped_storage().nbytes():
         return tensor
     storage = tensor.untyped_storage()
     if storage._cdata not in memory:
-        block = bytearray(_PATTERN + bytes(storage.nbytes()) + _PATTERN)
+        block = aligned(np.frombuffer(_PATTERN + bytes(storage.nbytes()) + _PATTERN, np.uint8))
         inner = torch.frombuffer(block, dtype=torch.uint8, offset=_GUARD, count=storage.nbytes())
         inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
         memory[storage._cdata] = block, inner.untyped_storage()
