@@ -44,7 +44,7 @@ def _tensors(device, dtype):
 def parts(device):
     for dtype in (torch.bool, torch.int64, torch.float32):
         for tensor in _tensors(device, dtype):
-            for attribute in (aten._dimI, aten._dimV, aten._nnz):
+            for attribute in (aten._dimI, aten._dimV, aten._nnz, aten.sparse_dim, aten.dense_dim):
                 yield call(attribute.default, tensor)
 
 
@@ -152,6 +152,11 @@ def products(device):
             yield call(aten._sparse_sparse_matmul.default, left, right.t())
         for matrix in _matrices(device, dtype):
             dense = torch.randn(4, 2, dtype=dtype, device=device)
+            yield call(aten.hspmm.default, matrix, dense)
+            yield call(aten.smm.default, matrix, dense)
+            for added in (_coo(device, dtype, (3, 2), [(0, 1), (2, 0)]), _coo(device, dtype, (3, 2), [])):
+                yield call(aten.sspaddmm.default, added, matrix, dense)
+                yield call(aten.sspaddmm.default, added, matrix, dense, beta=2, alpha=3)
             yield call(aten._sparse_addmm.default, torch.ones(3, 2, dtype=dtype, device=device), matrix, dense)
             yield call(aten._sparse_addmm.default, torch.ones(2, dtype=dtype, device=device), matrix, dense, beta=0.5, alpha=2)
             yield call(aten._sparse_addmm.default, torch.ones(3, 1, dtype=dtype, device=device), matrix, dense[:, :0], beta=0)

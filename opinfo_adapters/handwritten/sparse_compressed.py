@@ -64,8 +64,9 @@ def parts(device):
     for dtype in (torch.bool, torch.float32):
         for tensor in _tensors(device, dtype):
             yield call(aten._nnz.default, tensor)
-        for tensor in _tensors(device, dtype, (torch.sparse_csc, torch.sparse_bsc)):
-            for attribute in (aten.ccol_indices, aten.row_indices, aten.ccol_indices_copy, aten.row_indices_copy):
+            by_row = (aten.crow_indices, aten.col_indices, aten.crow_indices_copy, aten.col_indices_copy)
+            by_column = (aten.ccol_indices, aten.row_indices, aten.ccol_indices_copy, aten.row_indices_copy)
+            for attribute in by_row if _by_row(tensor.layout) else by_column:
                 yield call(attribute.default, tensor)
 
 
