@@ -197,7 +197,7 @@ def _special_signature(tensor: torch.Tensor) -> tuple[Any, ...]:
     if tensor.is_quantized:
         described = _quantization(tensor).items()
         return ("quantized", tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device.type, *described)
-    shape = () if tensor.is_nested else tuple(tensor.shape)
+    shape = str(_nested_layout(tensor)) if tensor.is_nested else tuple(tensor.shape)
     flag = tensor.is_coalesced() if tensor.layout is torch.sparse_coo else None
     return (tensor.layout, tensor.is_nested, tensor.dtype, shape, flag, tensor.device.type, tensor.is_conj())
 
@@ -210,6 +210,11 @@ def _quantization(tensor: torch.Tensor) -> dict[str, Any]:
     if scheme in (torch.per_channel_affine, torch.per_channel_symmetric, torch.per_channel_affine_float_qparams):
         return {"axis": tensor.q_per_channel_axis()}
     raise Unrecordable(f"quantized tensor, {str(scheme).removeprefix('torch.')}")
+
+
+def _nested_layout(tensor: torch.Tensor) -> list[Any]:
+    """Sizes, strides and offsets of the tensors in a nested one: metadata to us, though torch keeps them as values of tensors."""
+    return [part.tolist() for name, part in parts_of(tensor).items() if name != "buffer"]
 
 
 def parts_of(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -313,7 +318,9 @@ class _Encoder:
             described["layout"] = _layout_name(tensor)
             if tensor.is_quantized:
                 described.update(_quantization(tensor), stride=list(tensor.stride()))
-            if not tensor.is_nested:
+            if tensor.is_nested:
+                described["nested"] = _nested_layout(tensor)
+            else:
                 described["size"] = list(tensor.shape)
             if tensor.layout is torch.sparse_coo:
                 described["is_coalesced"] = tensor.is_coalesced()

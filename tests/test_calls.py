@@ -35,6 +35,8 @@ TENSORS = {
     "neg": torch.tensor([1 + 2j]).conj().imag,
 }
 
+NESTED = torch.nested.as_nested_tensor([torch.zeros(2, 3), torch.ones(4, 3)])
+
 
 @pytest.mark.parametrize("name", sorted(TENSORS))
 @pytest.mark.parametrize("own", [True, False])
@@ -53,6 +55,13 @@ def test_sparse_tensors_come_back(layout):
     [rebuilt], _ = build(made(tensor), "cpu")
     assert rebuilt.layout == layout
     assert torch.equal(rebuilt.to_dense(), tensor.to_dense())
+
+
+def test_a_nested_tensor_comes_back_as_it_lies_in_memory():
+    [rebuilt], _ = build(made(NESTED.transpose(1, 2)), "cpu")
+    assert [(metadata(part), part.tolist()) for part in rebuilt.unbind()] == [
+        (metadata(part), part.tolist()) for part in NESTED.transpose(1, 2).unbind()
+    ]
 
 
 def test_scalars_and_structures_come_back_with_their_types():
@@ -115,6 +124,7 @@ def test_what_has_no_plain_form_says_why():
         ((torch.zeros(4)[:2],), (torch.zeros(4)[1:3],)),
         ((torch.zeros(2), torch.zeros(2)), (t := torch.zeros(2), t)),
         ((torch.zeros(2, dtype=torch.complex64),), (torch.zeros(2, dtype=torch.complex64).conj(),)),
+        ((NESTED,), (NESTED.transpose(1, 2),)),
     ],
 )
 def test_different_calls_have_different_signatures_and_keys(one, other):

@@ -57,14 +57,3 @@ def differences(device):
         rows, columns = (torch.arange(n, dtype=dtype, device=device) for n in (4, 5))
         yield call(aten.gradient.tensorarrayint, x, spacing=[rows], dim=0)
         yield call(aten.gradient.tensorarray, x, spacing=[rows, columns], dim=[0, 1])
-
-
-@family
-def sobol(device):
-    if torch.device(device).type != "cpu":
-        return
-    for dimension in (1, 3):
-        state = torch.zeros(dimension, 30, dtype=torch.int64)
-        yield call(aten._sobol_engine_initialize_state_.default, state, dimension)
-        matrices = torch.tril(torch.ones(dimension, 30, 30, dtype=torch.int64))
-        yield call(aten._sobol_engine_scramble_.default, state.clone(), matrices, dimension)

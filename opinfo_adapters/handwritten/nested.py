@@ -1,4 +1,7 @@
-"""Nested tensors of the strided kind: making them, their sizes, padding, and what attention does with them."""
+"""Strided nested tensors: making them from lists, buffers, masks and padded tensors, their sizes, padding, and gradients.
+
+Jagged ones are a tensor subclass, which takes itself apart in Python: its parts are dense, and no operator here is handed one.
+"""
 
 import torch
 
@@ -9,41 +12,115 @@ tasks, run = family.tasks, family.run
 
 aten = torch.ops.aten
 
+#: The sizes of the tensors in a nested one; the padded size of each comes to their maximum.
+_SIZES = ([(2, 3), (4, 3)], [(2, 3), (4, 1), (1, 5)], [(1,), (3,)], [(2, 0), (1, 3)], [(2, 2, 3)], [(3, 1, 4), (2, 1, 4)])
 
-def _nested(*sizes, dtype=torch.float32, device="cpu"):
-    return torch.nested.nested_tensor([torch.ones(s, dtype=dtype, device=device) for s in sizes], layout=torch.strided)
+
+def _list(device, dtype, sizes):
+    return [torch.arange(1, 1 + torch.Size(size).numel(), device=device).to(dtype).view(size) for size in sizes]
+
+
+def _nested(device, dtype, sizes):
+    return aten._nested_tensor_from_tensor_list(_list(device, dtype, sizes))
+
+
+def _ragged(device, dtype):
+    """The two of ``_SIZES`` that differ in their first dimension alone, as sequences of a batch do, and the same padded."""
+    for sizes in (_SIZES[0], _SIZES[5]):
+        yield _nested(device, dtype, sizes), torch.randn(len(sizes), *map(max, *sizes), device=device).to(dtype)
 
 
 @family
-def sizes(device):
+def from_a_list(device):
+    op = aten._nested_tensor_from_tensor_list.default
+    for dtype in (torch.bool, torch.int64, torch.float32):
+        for sizes in _SIZES:
+            yield call(op, _list(device, dtype, sizes))
+    tensors = _list(device, torch.float32, _SIZES[0])
+    yield call(op, tensors, torch.float64, torch.strided, torch.device(device), False)
+    yield call(op, [tensor.t().contiguous().t() for tensor in tensors])
+    yield call(op, [])
+
+
+@family
+def metadata(device):
+    attributes = (aten._nested_tensor_size, aten._nested_tensor_strides, aten._nested_tensor_storage_offsets)
+    for dtype in (torch.bool, torch.float32):
+        for sizes in _SIZES:
+            nested = _nested(device, dtype, sizes)
+            for tensor in (nested, nested.transpose(1, 2)) if nested.dim() > 2 else (nested,):
+                for attribute in attributes:
+                    yield call(attribute.default, tensor)
+    for sizes in ([[2, 3], [4, 3]], [[2, 0, 3]], [[5]]):
+        yield call(aten._nested_compute_contiguous_strides_offsets.default, torch.tensor(sizes))
+
+
+@family
+def from_a_buffer(device):
+    for dtype in (torch.int32, torch.float32):
+        for sizes in _SIZES:
+            nested = _nested(device, dtype, sizes)
+            layout = nested._nested_tensor_size(), nested._nested_tensor_strides(), nested._nested_tensor_storage_offsets()
+            for op in (aten._nested_view_from_buffer, aten._nested_view_from_buffer_copy):
+                yield call(op.default, nested.values().clone(), *layout)
+        buffer = torch.arange(20, device=device).to(dtype)
+        layout = torch.tensor([[3, 2], [3, 4]]), torch.tensor([[1, 3], [1, 3]]), torch.tensor([1, 8])
+        for op in (aten._nested_view_from_buffer, aten._nested_view_from_buffer_copy):
+            yield call(op.default, buffer, *layout)
+
+
+@family
+def from_padded(device):
+    for dtype in (torch.float32, torch.float16, torch.float64):
+        for nested, padded in _ragged(device, dtype):
+            yield call(aten._nested_from_padded.default, padded, nested._nested_tensor_size())
+            yield call(aten._nested_from_padded_and_nested_example.default, padded, nested)
+        heads = torch.randn(2, 2, 4, 3, device=device).to(dtype)
+        yield call(aten._nested_from_padded.default, heads, torch.tensor([[2, 6], [4, 6]]), True)
+
+
+@family
+def from_a_mask(device):
+    left_aligned = torch.tensor(
+        [[True, True, False, False], [True, True, True, True], [True, False, False, False]], device=device
+    )
     for dtype in (torch.float32, torch.float64):
-        for x in (_nested((2, 4), (3, 4), dtype=dtype, device=device), _nested((2,), (5,), (1,), dtype=dtype, device=device)):
-            for name in ("_nested_tensor_size", "_nested_tensor_strides", "_nested_tensor_storage_offsets"):
-                yield call(getattr(aten, name).default, x)
-            parts = (x._nested_tensor_size(), x._nested_tensor_strides(), x._nested_tensor_storage_offsets())
-            for packet in (aten._nested_view_from_buffer, aten._nested_view_from_buffer_copy):
-                yield call(packet.default, x.values(), *parts)
-            yield call(aten._nested_compute_contiguous_strides_offsets.default, parts[0])
-            yield call(aten.nested_to_padded_tensor.default, x, 0.0)
-            yield call(aten.to_padded_tensor.default, x, 0.5)
-            yield call(aten.to_padded_tensor.default, x, 0.0, [x.size(0), 7, *([6] if x.dim() == 3 else [])])
+        tensor = torch.randn(3, 4, 2, dtype=dtype, device=device)
+        for padded in (tensor, tensor.mT.contiguous().mT, tensor[:, :, :0]):
+            yield call(aten._nested_tensor_from_mask.default, padded, left_aligned)
+            yield call(aten._nested_tensor_from_mask_left_aligned.default, padded, left_aligned)
+        yield call(aten._nested_tensor_from_mask.default, tensor, left_aligned.flip(1), mask_check=False)
+        yield call(aten._nested_tensor_from_mask_left_aligned.default, tensor, left_aligned.flip(1))
 
 
 @family
-def padding(device):
-    x = _nested((2, 4), (3, 4), device=device)
-    padded = torch.ones(2, 3, 4, device=device)
-    yield call(aten._nested_from_padded.default, padded, x._nested_tensor_size())
-    yield call(aten._nested_from_padded_and_nested_example.default, padded, x)
-    mask = torch.tensor([[True, True, False], [True, True, True]], device=device)
-    for check in (True, False):
-        yield call(aten._nested_tensor_from_mask.default, padded, mask, check)
-    yield call(aten._nested_tensor_from_mask_left_aligned.default, padded, mask)
-    yield call(aten._nested_tensor_from_tensor_list.default, [torch.ones(2, 4, device=device), torch.ones(1, 4, device=device)])
+def to_padded(device):
+    for dtype in (torch.bool, torch.float32, torch.float64):
+        for sizes in _SIZES:
+            nested = _nested(device, dtype, sizes)
+            yield call(aten.to_padded_tensor.default, nested, 0.0)
+            yield call(aten.nested_to_padded_tensor.default, nested, 1.0)
+        for op in (aten.to_padded_tensor, aten.nested_to_padded_tensor):
+            yield call(op.default, _nested(device, dtype, _SIZES[0]), -1.0, [2, 5, 4])
+            yield call(op.default, _nested(device, dtype, _SIZES[0]), 0.0, [3, 4, 3])
 
 
 @family
-def gradients(device):
-    x = _nested((2, 4), (3, 4), device=device)
-    yield call(aten._nested_select_backward.default, torch.ones(2, 4, device=device), x, 0, 0)
-    yield call(aten._nested_tensor_softmax_with_shape.default, x, x)
+def backward(device):
+    for dtype in (torch.float32, torch.float64):
+        for nested, _ in _ragged(device, dtype):
+            for index, tensor in enumerate(nested.unbind()):
+                yield call(aten._nested_select_backward.default, torch.ones_like(tensor), nested, 0, index)
+            sums = [tensor.sum(-1) for tensor in nested.unbind()]
+            yield call(aten._nested_sum_backward.default, aten._nested_tensor_from_tensor_list(sums), nested, [-1])
+            kept = aten._nested_tensor_from_tensor_list([tensor.unsqueeze(-1) for tensor in sums])
+            yield call(aten._nested_sum_backward.default, kept, nested, [nested.dim() - 1], True)
+
+
+@family
+def attention_softmax(device):
+    for dtype in (torch.float32, torch.float64):
+        for sizes in ([(2, 3), (4, 3)], [(1, 2), (1, 2), (3, 2)]):
+            length = max(rows for rows, _ in sizes)
+            scores = torch.randn(len(sizes), 2, length, length, dtype=dtype, device=device)
+            yield call(aten._nested_tensor_softmax_with_shape.default, scores, _nested(device, dtype, sizes))

@@ -1,4 +1,4 @@
-"""Recurrent layers and cells, on padded batches and packed sequences, and the padding and packing themselves."""
+"""Recurrent layers and cells, on padded batches and packed sequences."""
 
 import itertools
 
@@ -53,20 +53,3 @@ def cells(device):
         gates = torch.randn(_BATCH, 4 * _HIDDEN, **options)
         bias = torch.zeros(4 * _HIDDEN, **options) if biases else None
         yield call(aten._thnn_differentiable_lstm_cell_backward.default, state, state, gates, gates, bias, bias, state, state)
-
-
-@family
-def packing(device):
-    for dtype, batch_first in itertools.product((torch.float32, torch.int64), (True, False)):
-        x = torch.ones(3, 4, 5, device=device, dtype=dtype)
-        lengths = torch.tensor([4, 2, 1]) if batch_first else torch.tensor([3, 2, 2, 1])
-        packed = yield call(aten._pack_padded_sequence.default, x, lengths, batch_first)
-        if packed is None:
-            continue
-        data, sizes = packed
-        yield call(aten._pad_packed_sequence.default, data, sizes, batch_first, 0, len(sizes))
-        yield call(aten._pad_packed_sequence.default, data, sizes, batch_first, 1, len(sizes) + 2)
-        yield call(aten._pack_padded_sequence_backward.default, data, list(x.shape), sizes, batch_first)
-    for mode, x in itertools.product((0, 2, 3), (torch.ones(1, 2, 4, device=device), torch.ones(1, 2, 4, 4, device=device))):
-        padding = [1, 1] * (x.dim() - 2)
-        yield call(aten._pad_enum.default, x, padding, mode, 0.5 if mode == 0 else None)

@@ -1,4 +1,4 @@
-"""Several tensors made one, and one made several."""
+"""Several tensors made one, and one made several; a number for each of several."""
 
 import torch
 
@@ -39,3 +39,15 @@ def unsafe_split_with_sizes(device):
             yield call(aten.unsafe_split_with_sizes.default, tensor, [1, first - 1])
             yield call(aten.unsafe_split_with_sizes.default, tensor, [last], -1)
             yield call(aten.unsafe_split_with_sizes.default, tensor, [0, 1, 2], 1 if tensor.size(1) == 3 else 0)
+
+
+@family
+def powsum(device):
+    op = aten._foreach_powsum.Scalar
+    for dtype in (torch.bfloat16, torch.float32, torch.float64, torch.complex64):
+        dense = torch.randn(2, 3, device=device).to(dtype)
+        for tensors in ([dense], [dense, dense.t(), dense[:, ::2]], [dense[0, 0], dense[:0], dense[0]]):
+            yield call(op, tensors)
+            for order in (0, 1, 3.0):
+                yield call(op, tensors, order)
+        yield call(op, tensors, 2, dtype=torch.complex128 if dtype.is_complex else torch.float64)
