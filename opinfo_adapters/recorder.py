@@ -22,6 +22,7 @@ import torch
 from torch._C import DispatchKey
 from torch._dispatch.python import enable_python_dispatcher, no_python_dispatcher
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from opinfo_adapters import INCIDENTAL
 from sweep.calls import Call, Unrecordable, encode, remember_making, signature
@@ -42,6 +43,7 @@ class Recorder:
 
     def __init__(self, device: str) -> None:
         self.device = device
+        self._type = torch.device(device).type
         self.calls: list[tuple[Call, str | None]] = []
         self.dispatched = 0
         self.unrecordable: Counter[str] = Counter()
@@ -126,12 +128,24 @@ class Recorder:
         finally:
             self._depth -= composite
         remember_making(result, _name(op), args, kwargs)
+        if self._is_elsewhere(args, kwargs, result):
+            return result
         if call is not None and seen not in self._seen:  # the same call may have been made inside this one
             self._seen.add(seen)
             dtype = _dtype(args)
             self._kept[op, dtype] += incidental
             self.calls.append((call, str(dtype) if incidental else None))
         return result
+
+    def _is_elsewhere(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
+        """Whether a call has to do with tensors, and with none of the device: what the CPU can do says nothing about another one.
+
+        One without any tensor is nowhere else either.
+        """
+        if self._type == "cpu":
+            return False
+        places = {t.device.type for t in tree_leaves((args, kwargs, result)) if isinstance(t, torch.Tensor)}
+        return bool(places) and self._type not in places
 
     def _look(
         self, op: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], incidental: bool

@@ -21,8 +21,11 @@ from opinfo_adapters.derived import Known
 from opinfo_adapters.derived.attempts import Attempts
 from opinfo_adapters.recorder import Recorder
 from sweep import corpus
+from sweep.accelerator import is_lost, waiter
 from sweep.calls import Call, build
+from sweep.crossref import ending
 from sweep.overloads import inventory, resolve
+from sweep.process_state import Unusable
 
 _recorders: dict[str, Recorder] = {}
 _inventory = frozenset(inventory())
@@ -110,6 +113,11 @@ def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[in
     mark(-1, "record")
     with recorder.installed():
         opinfo_adapters.load(adapter).run(name, device, recorder)
+    wait = waiter(device)
+    try:
+        wait()  # what went wrong there belongs to this task, and if it cannot be undone the process goes with it
+    except Exception as error:
+        raise Unusable(ending("real", error)) from error
     written: list[dict[str, Any]] = []
     chunks: list[bytes | memoryview] = []
     kept = 0
@@ -118,7 +126,7 @@ def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[in
         if call.overload not in _inventory:
             recorder.unrecordable["operator of torch's test suite"] += 1
             continue
-        repeats = _repeats(call, device, recorder)
+        repeats = _repeats(call, device, recorder, wait)
         kept += repeats
         if not repeats and incidental is None:
             continue  # of an incidental one the name is needed, which counts among the first so many
@@ -135,14 +143,17 @@ def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[in
     }
 
 
-def _repeats(call: Call, device: str, recorder: Recorder) -> bool:
+def _repeats(call: Call, device: str, recorder: Recorder, wait: Callable[[], None]) -> bool:
     """Whether a call can be made from its plain form; one that cannot would tell nothing about torch."""
     op = resolve(call.overload)
     try:
         args, kwargs = build(call, device)
         with torch.no_grad():
             op(*args, **kwargs)
+        wait()
     except Exception as error:  # counted by name in the recording's log, and not kept
+        if is_lost(error, wait):
+            raise Unusable(ending("real", error)) from error
         recorder.failed(f"{call.source}: making {call.overload} again", error)
         return False
     return True

@@ -209,7 +209,7 @@ class Guard:
         """Puts back what has changed since, and names it.
 
         Raises:
-            Unrestorable: a switch cannot be put back; the process has to be replaced.
+            Unusable: a switch cannot be put back; the process has to be replaced.
         """
         now = _read()
         if now == self._before:
@@ -219,12 +219,12 @@ class Guard:
             _SWITCHES[name].write(self._before[name])
         stuck = [name for name, value in _read().items() if value != self._before[name]]
         if stuck:
-            raise Unrestorable(", ".join(stuck))
+            raise Unusable(f"changes {', '.join(stuck)}")
         return changed
 
 
-class Unrestorable(Exception):
-    """Global state that cannot be put back; the message names it."""
+class Unusable(Exception):
+    """A call has left this process so that no other may be made in it; the message is the name of that ending."""
 
 
 def _read() -> dict[str, Any]:

@@ -198,7 +198,7 @@ class _Task:
     def after(self, error: Died | ChildError) -> _Task | None:
         """The task once more after it ended so, or ``None`` if it is given up."""
         name, ending = (error.name, "") if isinstance(error, ChildError) else ("", error.ending)
-        if error.phase != "attempt" or name not in ("", "Unrestorable") or len(self.skip) >= _DEATHS:
+        if error.phase != "attempt" or name not in ("", "Unusable") or len(self.skip) >= _DEATHS:
             return None
         number = error.call
         if self.confirm:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from sweep import corpus, crossref, process_group
+from sweep.accelerator import waiter
 from sweep.calls import Call, build
 from sweep.compare import Mismatch
 from sweep.crossref.excused import why_excused
@@ -23,7 +24,7 @@ from sweep.crossref.fakes import Fakes
 from sweep.findings import EVERY, Finding, Result, ordered
 from sweep.overloads import resolve
 from sweep.printing import FILLS, expression
-from sweep.process_state import Guard
+from sweep.process_state import Guard, Unusable
 
 #: How many of the calls that show a finding are tried, smallest first, for one that can be pasted.
 _EXAMPLES_TRIED = 4
@@ -143,7 +144,7 @@ def check_calls(
     skipped = frozenset(skip)
     shown: dict[_Key, dict[int, Mismatch]] = {}
     trace = _Trace(mark)
-    fakes = Fakes(op, trace.side)
+    fakes = Fakes(op, trace.side, waiter(device))
     excuses = [why for why in (why_excused(n, name) for n in crossrefs) if why]
     if len(excuses) == len(crossrefs):
         return Result(name, reason=f"excused: {excuses[0]}")  # nobody looks, which is not the same as agreeing
@@ -300,5 +301,7 @@ def _shows(key: _Key, text: str, checker: crossref.CrossRef, op: torch._ops.OpOv
 
     try:
         return any((f.output, f.kind, f.index) == key[1:] for f in checker.check(op, make))
+    except Unusable:
+        raise
     except Exception:  # for these values it cannot even be evaluated, or the real call refuses them: not an example
         return False

@@ -90,10 +90,10 @@ class Supervisor:
                 memory=self.memory,
             )
         except ChildError as error:
-            if error.name != "Unrestorable":
+            if error.name != "Unusable":
                 raise
-            self.sandbox.close()  # what the call has changed cannot be put back: the process goes, as in a death
-            raise Died(f"changes {error.message}", error.call, f"{error.phase.partition(' ')[0]} real") from None
+            self.sandbox.close()  # no other call may be made there: the process goes, as in a death
+            raise Died(error.message, error.call, f"{error.phase.partition(' ')[0]} real") from None
 
     def _result(self, plain: dict[str, Any], deaths: list[Died]) -> Result:
         result = Result.from_json(plain)

@@ -112,3 +112,14 @@ def test_what_is_kept_does_not_depend_on_which_process_ran_which_task(tmp_path):
         kept.append(names)
     assert any(len(ids) > opinfo_adapters.INCIDENTAL for ids in kept[0].values())
     assert kept[0] == kept[1] == kept[2]
+
+
+def test_what_has_nothing_to_do_with_the_device_is_not_recorded_for_it():
+    here, there = torch.ones(2), torch.ones(2, device="meta")  # whose calls cannot be written down, but told apart
+    is_elsewhere = Recorder("meta")._is_elsewhere
+    assert is_elsewhere((here,), {}, here)
+    assert is_elsewhere(([here, here],), {}, None)
+    assert not is_elsewhere((there, here), {}, there)
+    assert not is_elsewhere((2,), {}, there)
+    assert not is_elsewhere((2,), {}, 3)
+    assert not Recorder("cpu")._is_elsewhere((here,), {}, here)

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from sweep import process_group
+from sweep.accelerator import is_lost, waiter
 from sweep.calls import Call, Unrecordable, build, encode
 from sweep.corpus import aligned
-from sweep.process_state import Guard
+from sweep.crossref import ending
+from sweep.process_state import Guard, Unusable
 
 #: A call of more tensor elements than this is not tried: it would cost more than it tells.
 LARGEST = 200_000
@@ -63,6 +65,7 @@ class Attempts:
         self._keys: set[str] = set()
         process_group.ensure_for(name)
         self._guard = Guard()
+        self._wait = waiter(device)
 
     def __call__(self, args: list[Any], kwargs: dict[str, Any], source: str, layout: str = "") -> BaseException | None:
         """Makes a call on copies of its arguments.
@@ -75,6 +78,9 @@ class Attempts:
 
         Returns:
             What it raised, or ``None`` if it is kept (or was there already).
+
+        Raises:
+            Unusable: no other call may be made in this process.
         """
         try:
             call = encode(self._name, tuple(args), kwargs, device=self._device, source=source, layout=layout)
@@ -95,7 +101,10 @@ class Attempts:
             own_args, own_kwargs = build(call, self._device)
             with torch.no_grad():
                 self._op(*own_args, **own_kwargs)
+            self._wait()
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
+            if is_lost(error, self._wait):
+                raise Unusable(ending("real", error)) from error
             return self._refuse(error.with_traceback(None))
         finally:
             self._guard.restore()

@@ -17,9 +17,11 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
+from sweep.accelerator import is_lost
 from sweep.calls import COMPRESSED, Unrecordable, parts_of, signature
 from sweep.compare import Outcome
-from sweep.crossref import RealRaised
+from sweep.crossref import RealRaised, ending
+from sweep.process_state import Unusable
 
 #: How many outcomes of inner calls are kept.
 _REMEMBERED = 10_000
@@ -36,11 +38,18 @@ class Fakes:
     Args:
         op: the overload.
         side: is told ``real`` before a real call is made, so that a crash in it is not taken for one of the predicted path.
+        wait: waits for the device, as :func:`sweep.accelerator.waiter` returns it.
     """
 
-    def __init__(self, op: torch._ops.OpOverload, side: Callable[[str], None] = lambda side: None) -> None:
+    def __init__(
+        self,
+        op: torch._ops.OpOverload,
+        side: Callable[[str], None] = lambda side: None,
+        wait: Callable[[], None] = lambda: None,
+    ) -> None:
         self._op = op
         self._side = side
+        self._wait = wait
         self._static = _Mode(op)
         self._symbolic: FakeTensorMode | None = None
         self._own: dict[Any, Outcome | BaseException] = {}  # of the overload itself, in the call that is being checked
@@ -57,12 +66,17 @@ class Fakes:
 
         Raises:
             RealRaised: it raised.
+            Unusable: it raised, and no call after it can use the device.
         """
         self._side("real")
         try:
-            return op(*args, **kwargs)
+            result = op(*args, **kwargs)
+            self._wait()
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
+            if is_lost(error, self._wait):
+                raise Unusable(ending("real", error)) from error
             raise RealRaised from error
+        return result
 
     def run(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
         """The outcome of an overload on fake versions of real or functional arguments, or whatever its fake path raises."""

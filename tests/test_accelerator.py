@@ -1,0 +1,54 @@
+"""Waiting for a device and losing it, with the errors of one but none at hand."""
+
+import pytest
+import torch
+
+from opinfo_adapters.derived.attempts import Attempts
+from sweep.accelerator import is_lost, waiter
+from sweep.crossref import RealRaised
+from sweep.crossref.fakes import Fakes
+from sweep.process_state import Unusable
+
+ABS = torch.ops.aten.abs.default
+
+
+class Device:
+    """One that reports an error when it is waited for, so many times."""
+
+    def __init__(self, errors: int) -> None:
+        self.errors = errors
+
+    def wait(self) -> None:
+        if self.errors:
+            self.errors -= 1
+            raise torch.AcceleratorError("device-side assert triggered")
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_there_is_nothing_to_wait_for_where_calls_are_over_when_they_return(device):
+    waiter(device)()
+
+
+def test_a_device_is_lost_when_its_error_shows_again():
+    assert is_lost(torch.AcceleratorError("x"), Device(1).wait)
+    assert not is_lost(torch.AcceleratorError("x"), Device(0).wait)
+    assert not is_lost(RuntimeError("x"), Device(1).wait)
+
+
+def test_an_error_that_shows_only_after_a_call_has_returned_is_that_calls():
+    with pytest.raises(RealRaised) as raised:
+        Fakes(ABS, wait=Device(1).wait).real(ABS, [torch.ones(2)], {})
+    assert type(raised.value.__cause__) is torch.AcceleratorError
+
+
+def test_no_call_is_made_on_a_device_that_is_lost():
+    with pytest.raises(Unusable, match="real raises AcceleratorError"):
+        Fakes(ABS, wait=Device(2).wait).real(ABS, [torch.ones(2)], {})
+
+
+def test_nor_is_one_tried_there(monkeypatch):
+    monkeypatch.setattr("opinfo_adapters.derived.attempts.waiter", lambda device: Device(2).wait)
+    attempts = Attempts("aten.abs.default", ABS, "cpu", lambda at, phase: None)
+    with pytest.raises(Unusable, match="real raises AcceleratorError"):
+        attempts([torch.ones(2)], {}, "test")
+    assert not attempts.kept
