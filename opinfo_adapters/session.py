@@ -21,11 +21,9 @@ from opinfo_adapters.derived import Known
 from opinfo_adapters.derived.attempts import Attempts
 from opinfo_adapters.recorder import Recorder
 from sweep import corpus
-from sweep.accelerator import is_lost, waiter
+from sweep.accelerator import check_not_lost, waiter
 from sweep.calls import Call, build
-from sweep.crossref import ending
 from sweep.overloads import inventory, resolve
-from sweep.process_state import Unusable
 
 _recorders: dict[str, Recorder] = {}
 _inventory = frozenset(inventory())
@@ -114,10 +112,7 @@ def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[in
     with recorder.installed():
         opinfo_adapters.load(adapter).run(name, device, recorder)
     wait = waiter(device)
-    try:
-        wait()  # what went wrong there belongs to this task, and if it cannot be undone the process goes with it
-    except Exception as error:
-        raise Unusable(ending("real", error)) from error
+    wait()  # what went wrong there belongs to this task, which ends with it
     written: list[dict[str, Any]] = []
     chunks: list[bytes | memoryview] = []
     kept = 0
@@ -152,8 +147,7 @@ def _repeats(call: Call, device: str, recorder: Recorder, wait: Callable[[], Non
             op(*args, **kwargs)
         wait()
     except Exception as error:  # counted by name in the recording's log, and not kept
-        if is_lost(error, wait):
-            raise Unusable(ending("real", error)) from error
+        check_not_lost(error, wait)
         recorder.failed(f"{call.source}: making {call.overload} again", error)
         return False
     return True

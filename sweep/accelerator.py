@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 import torch
 
+from sweep.crossref import ending
+from sweep.process_state import Unusable
+
 
 def waiter(device: str) -> Callable[[], None]:
     """Returns what waits until a device has done all that it was sent, and raises what went wrong there; nothing on the CPU."""
@@ -21,15 +24,22 @@ def waiter(device: str) -> Callable[[], None]:
     return _nothing
 
 
-def is_lost(error: BaseException, wait: Callable[[], None]) -> bool:
-    """Whether a process has lost its device: an error of the device that shows again, though nothing more was sent there."""
+def check_not_lost(error: BaseException, wait: Callable[[], None]) -> None:
+    """Looks whether what a real call raised has cost this process its device: it shows again, though nothing more was sent.
+
+    Args:
+        error: what the call raised.
+        wait: as :func:`waiter` returns it.
+
+    Raises:
+        Unusable: it has.
+    """
     if not isinstance(error, torch.AcceleratorError):
-        return False
+        return
     try:
         wait()
     except torch.AcceleratorError:
-        return True
-    return False
+        raise Unusable(ending("real", error)) from error
 
 
 def _nothing() -> None:

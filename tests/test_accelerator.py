@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from opinfo_adapters.derived.attempts import Attempts
-from sweep.accelerator import is_lost, waiter
+from sweep.accelerator import check_not_lost, waiter
 from sweep.crossref import RealRaised
 from sweep.crossref.fakes import Fakes
 from sweep.process_state import Unusable
@@ -30,9 +30,10 @@ def test_there_is_nothing_to_wait_for_where_calls_are_over_when_they_return(devi
 
 
 def test_a_device_is_lost_when_its_error_shows_again():
-    assert is_lost(torch.AcceleratorError("x"), Device(1).wait)
-    assert not is_lost(torch.AcceleratorError("x"), Device(0).wait)
-    assert not is_lost(RuntimeError("x"), Device(1).wait)
+    with pytest.raises(Unusable, match="real raises AcceleratorError"):
+        check_not_lost(torch.AcceleratorError("x"), Device(1).wait)
+    check_not_lost(torch.AcceleratorError("x"), Device(0).wait)
+    check_not_lost(RuntimeError("x"), Device(1).wait)
 
 
 def test_an_error_that_shows_only_after_a_call_has_returned_is_that_calls():

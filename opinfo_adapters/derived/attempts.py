@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from sweep import process_group
-from sweep.accelerator import is_lost, waiter
+from sweep.accelerator import check_not_lost, waiter
 from sweep.calls import Call, Unrecordable, build, encode
 from sweep.corpus import aligned
-from sweep.crossref import ending
-from sweep.process_state import Guard, Unusable
+from sweep.process_state import Guard
 
 #: A call of more tensor elements than this is not tried: it would cost more than it tells.
 LARGEST = 200_000
@@ -103,8 +102,7 @@ class Attempts:
                 self._op(*own_args, **own_kwargs)
             self._wait()
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
-            if is_lost(error, self._wait):
-                raise Unusable(ending("real", error)) from error
+            check_not_lost(error, self._wait)
             return self._refuse(error.with_traceback(None))
         finally:
             self._guard.restore()

@@ -3,6 +3,7 @@
 import torch
 
 from opinfo_adapters.handwritten import Family, call
+from sweep.calls import parts_of
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
@@ -33,13 +34,6 @@ def _compress(dense, layout, dense_dim=0):
     if not _BLOCK[layout]:
         return dense.to_sparse(layout=layout, dense_dim=dense_dim)
     return dense.to_sparse(layout=layout, blocksize=_BLOCK[layout], dense_dim=dense_dim)
-
-
-def _parts(tensor):
-    """Compressed indices, plain indices and values of a tensor."""
-    if _by_row(tensor.layout):
-        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
-    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
 def _dense(device, dtype):
@@ -75,7 +69,7 @@ def construction(device):
     for dtype in (torch.float32, torch.int32):
         given = {} if dtype is torch.float32 else {"dtype": dtype}  # the default is not the dtype of the values
         for tensor in _tensors(device, dtype):
-            layout, size, parts = tensor.layout, tensor.shape, _parts(tensor)
+            layout, size, parts = tensor.layout, tensor.shape, tuple(parts_of(tensor).values())
             from_parts, with_size = _MAKERS[layout]
             unsafe, _ = _UNCHECKED[layout]
             if tensor.numel():
@@ -98,7 +92,7 @@ def with_dims(device):
 def validation(device):
     for dtype in (torch.int8, torch.float32):
         for tensor in _tensors(device, dtype):
-            layout, size, parts = tensor.layout, tensor.shape, _parts(tensor)
+            layout, size, parts = tensor.layout, tensor.shape, tuple(parts_of(tensor).values())
             _, validate = _UNCHECKED[layout]
             yield call(validate.default, *parts, size)
             yield call(validate.default, parts[0].int(), parts[1].int(), parts[2], size, True)

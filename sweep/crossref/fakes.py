@@ -17,11 +17,10 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from sweep.accelerator import is_lost
+from sweep.accelerator import check_not_lost
 from sweep.calls import COMPRESSED, Unrecordable, parts_of, signature
 from sweep.compare import Outcome
-from sweep.crossref import RealRaised, ending
-from sweep.process_state import Unusable
+from sweep.crossref import RealRaised
 
 #: How many outcomes of inner calls are kept.
 _REMEMBERED = 10_000
@@ -73,8 +72,7 @@ class Fakes:
             result = op(*args, **kwargs)
             self._wait()
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
-            if is_lost(error, self._wait):
-                raise Unusable(ending("real", error)) from error
+            check_not_lost(error, self._wait)
             raise RealRaised from error
         return result
 
