@@ -128,6 +128,35 @@ def test_a_call_that_writes_outside_of_its_tensors_is_not_kept(library):
     assert len(attempt.kept) == 1
 
 
+def test_a_call_whose_answer_depends_on_what_lies_outside_of_its_tensors_is_not_kept(library):
+    library.define("curious(Tensor x, int past) -> int")
+    library.impl("curious", lambda x, past: ctypes.c_int64.from_address(x.data_ptr() + past).value, "CPU")
+    attempt = attempts(torch.ops.sweep_derived.curious.default, "sweep_derived.curious.default")
+    x = torch.arange(4)
+    assert attempt([x, x.nbytes - 8], {}, "test") is None
+    assert "reads outside" in str(attempt([x, x.nbytes], {}, "test"))
+    assert "reads outside" in str(attempt([x, -8], {}, "test"))
+    assert len(attempt.kept) == 1
+
+
+@pytest.mark.parametrize("name", ["aten.empty.memory_format", "aten.rand.default", "aten.empty_like.default"])
+def test_an_answer_that_differs_by_chance_is_no_reading_outside(name):
+    attempt = attempts(resolve(name), name)
+    for size in range(1, 40):
+        assert attempt([torch.ones(size) if "like" in name else [size]], {}, "test") is None
+    assert len(attempt.kept) == 39
+
+
+def test_a_recurrent_layer_that_reads_expanded_batch_sizes_as_if_they_were_contiguous_is_not_kept():
+    name = "aten.rnn_tanh.data"
+    attempt = attempts(resolve(name), name)
+    weights = [torch.ones(2, 2), torch.ones(2, 2)]
+    data, start = torch.ones(9, 2), torch.ones(1, 3, 2)
+    rest = [start, weights, False, 1, 0.0, False, False]
+    assert attempt([data, torch.tensor([3, 3, 3]), *rest], {}, "test") is None
+    assert attempt([data, torch.tensor([3]).as_strided((3,), (0,)), *rest], {}, "test") is not None
+
+
 def test_an_attempt_that_changes_the_process_changes_nothing_for_the_next(library):
     library.define("changes(Tensor x) -> ()")
     library.impl("changes", lambda x: torch.set_default_dtype(torch.float64), "CPU")

@@ -1,17 +1,20 @@
 """Trying calls that nobody has made yet: what the kernel accepts is kept, what it refuses says why.
 
-A kernel that writes outside of the tensors it is given does so in silence, and some other call crashes for it. So what an
-overload writes to lies between guards of known bytes the first time, and a call that changes those is not kept.
+A kernel that writes outside of the tensors it is given does so in silence, and some other call crashes for it; one that reads
+there answers with whatever lies beside them, differently each time. So on the CPU a call is first made on memory between
+guards: twice, with other bytes in them. One that changes a guard, or whose answer depends on what the guards hold, is not kept.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sweep import process_group
 from sweep.accelerator import check_not_lost, waiter
@@ -22,9 +25,8 @@ from sweep.process_state import Guard
 #: A call of more tensor elements than this is not tried: it would cost more than it tells.
 LARGEST = 200_000
 
-#: Bytes of guard on each side of a storage, and what they hold.
+#: Bytes of guard on each side of a storage.
 _GUARD = 4096
-_PATTERN = bytes([0xA5]) * _GUARD
 
 
 class Attempts:
@@ -96,7 +98,7 @@ class Attempts:
             return self._refuse(RuntimeError("takes the process with it"))
         self._mark(number, "attempt")
         try:
-            self._check_writes(call)
+            self._check_bounds(call)
             own_args, own_kwargs = build(call, self._device)
             with torch.no_grad():
                 self._op(*own_args, **own_kwargs)
@@ -109,25 +111,39 @@ class Attempts:
         self.kept.append(call)
         return None
 
-    def _check_writes(self, call: Call) -> None:
-        """Makes a call that writes on CPU storages between guards.
+    def _check_bounds(self, call: Call) -> None:
+        """Makes a call on CPU storages between guards that hold one thing and then another.
+
+        An operator without an answer of its own (one that hands out addresses, say) answers differently anyhow: only answers that
+        stay the same while the guards do tell something about them.
 
         Raises:
             WritesOutside: it changed a guard.
+            ReadsOutside: its answer depends on what the guards hold.
         """
-        if not self._op._schema.is_mutable or torch.device(self._device).type != "cpu":
+        if torch.device(self._device).type != "cpu":
             return
+        zeros, ones = self._between_guards(call, 0), self._between_guards(call, 1)
+        if zeros != ones and (zeros, ones) == (self._between_guards(call, 0), self._between_guards(call, 1)):
+            raise ReadsOutside("reads outside of the tensors that it is given")
+
+    def _between_guards(self, call: Call, filling: int) -> list[object]:
+        """What a call answers on storages between guards of zeros, or of ones (NaN in floating point)."""
         args, kwargs = build(call, self._device)
-        memory: dict[int, tuple[Any, torch.UntypedStorage]] = {}
-        args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: _guarded(t, memory), (args, kwargs))
+        blocks: dict[int, _Block] = {}
+        args, kwargs = tree_map_only(torch.Tensor, lambda t: _guarded(t, blocks, filling), (args, kwargs))
         try:
-            with torch.no_grad():
-                self._op(*args, **kwargs)
-        except RuntimeError as error:
-            if "resizable" not in str(error):  # this memory is not, and where it has to be the call itself will tell
-                raise
-        if any(block[:_GUARD].tobytes() != _PATTERN or block[-_GUARD:].tobytes() != _PATTERN for block, _ in memory.values()):
+            with torch.no_grad(), _filled_allocations(), torch.random.fork_rng(devices=()):
+                torch.manual_seed(0)
+                result = self._op(*args, **kwargs)
+        except BaseException as error:  # what it is worth, the call itself will tell: this memory cannot be resized, for one
+            answer: list[object] = [type(error), str(error)]
+        else:
+            seen = (result, args, kwargs) if self._op._schema.is_mutable else result
+            answer = [_content(leaf) for leaf in tree_leaves(seen)]
+        if any(not block.is_whole() for block in blocks.values()):
             raise WritesOutside("writes outside of the tensors that it is given")
+        return answer
 
     def _refuse(self, error: BaseException) -> BaseException:
         self.refused[type(error).__name__] += 1
@@ -139,18 +155,62 @@ class WritesOutside(Exception):
     """A kernel wrote where it has no business."""
 
 
-def _guarded(tensor: torch.Tensor, memory: dict[int, tuple[Any, torch.UntypedStorage]]) -> torch.Tensor:
+class ReadsOutside(Exception):
+    """A kernel made its answer of what is not its argument."""
+
+
+class _Block:
+    """A copy of a storage between two guards.
+
+    Args:
+        storage: what is copied.
+        dtype: of the tensor on it, as which the guards are filled.
+        filling: what the guards hold: 0, or 1, which is NaN in floating point.
+    """
+
+    def __init__(self, storage: torch.UntypedStorage, dtype: torch.dtype, filling: int) -> None:
+        value = float("nan") if filling and (dtype.is_floating_point or dtype.is_complex) else filling
+        self._guard = torch.full((_GUARD // dtype.itemsize,), value, dtype=dtype).view(torch.uint8).numpy().tobytes()
+        self._bytes = aligned(np.frombuffer(self._guard + bytes(storage.nbytes()) + self._guard, np.uint8))
+        inner = torch.frombuffer(self._bytes, dtype=torch.uint8, offset=_GUARD, count=storage.nbytes())
+        inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
+        self.storage = inner.untyped_storage()
+
+    def is_whole(self) -> bool:
+        """Whether the guards hold what they held."""
+        return self._bytes[:_GUARD].tobytes() == self._guard == self._bytes[-_GUARD:].tobytes()
+
+
+def _guarded(tensor: torch.Tensor, blocks: dict[int, _Block], filling: int) -> torch.Tensor:
     """A strided tensor on a copy of its storage between guards; tensors that share a storage share the copy."""
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or not tensor.untyped_storage().nbytes():
         return tensor
     storage = tensor.untyped_storage()
-    if storage._cdata not in memory:
-        block = aligned(np.frombuffer(_PATTERN + bytes(storage.nbytes()) + _PATTERN, np.uint8))
-        inner = torch.frombuffer(block, dtype=torch.uint8, offset=_GUARD, count=storage.nbytes())
-        inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
-        memory[storage._cdata] = block, inner.untyped_storage()
+    if storage._cdata not in blocks:
+        blocks[storage._cdata] = _Block(storage, tensor.dtype, filling)
     copy = torch.empty(0, dtype=tensor.dtype)
-    copy.set_(memory[storage._cdata][1], tensor.storage_offset(), tensor.shape, tensor.stride())
+    copy.set_(blocks[storage._cdata].storage, tensor.storage_offset(), tensor.shape, tensor.stride())
     torch._C._set_conj(copy, tensor.is_conj())
     torch._C._set_neg(copy, tensor.is_neg())
     return copy
+
+
+def _content(leaf: object) -> object:
+    """What two answers are compared by: the bytes of a strided tensor, of another one its size alone."""
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    if leaf.layout is not torch.strided or leaf.is_nested or leaf.is_quantized or leaf.device.type != "cpu":
+        return leaf.layout, leaf.dtype, None if leaf.is_nested else leaf.shape
+    plain = leaf.detach().resolve_conj().resolve_neg().contiguous()
+    return leaf.dtype, leaf.shape, plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+@contextmanager
+def _filled_allocations() -> Iterator[None]:
+    """New memory holds the same each time, so that an operator that leaves some of it as it came answers the same."""
+    before = torch._C._get_deterministic_algorithms(), torch._C._get_deterministic_algorithms_warn_only()
+    torch._C._set_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch._C._set_deterministic_algorithms(before[0], warn_only=before[1])
