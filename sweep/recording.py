@@ -11,15 +11,16 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from opinfo_adapters import GUESSED, INCIDENTAL, STAGES
 from sweep import corpus
+from sweep.journal import Journal
 from sweep.sandbox import ChildError, Died, Sandbox, each_done
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +30,7 @@ _SOURCES = (_ROOT / "opinfo_adapters", *(_ROOT / "sweep" / n for n in ("calls.py
 _TASK_TIMEOUT = 300.0
 
 #: What one attempt of a derivation may cost, in seconds, and how many may kill their process before the rest is not tried.
-_ATTEMPT_TIMEOUT = 30.0
+_LIMITS = {"attempt": 10.0, "attempt on the cpu": 10.0}
 _DEATHS = 4
 
 #: Endings that are the call's own doing. An abort may be the allocator's, which finds what another call has done.
@@ -73,6 +74,8 @@ def record(
 ) -> dict[str, Any]:
     """Runs every task of every adapter and replaces the corpus in ``folder``.
 
+    One that is stopped leaves what it has done to the next of the same torch, device, sources and tasks, which goes on from it.
+
     Args:
         folder: where the corpus goes.
         identity: what ``sweep.plan.identify`` says about torch and the device.
@@ -88,14 +91,21 @@ def record(
         sweep.sandbox.ChildError: of a ``LookupError``, where a glob matches no task; the corpus is as it was.
     """
     made_from = fingerprint(identity)
-    making = folder.with_name(f"{folder.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    try:
-        manifest = _make(making, made_from, workers, scratch, only, out)
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise
-    _log_file(folder).write_text(_log_text(manifest))
+    making, log = folder.with_name(f"{folder.name}.making"), folder.with_name("recording.log")
+    resume = making.exists()
+    with Journal(folder.with_name("recording.jsonl"), {"fingerprint": made_from, "only": only}, resume=resume) as journal:
+        if resume and not journal.tasks:
+            shutil.rmtree(making)
+        try:
+            manifest = _make(making, made_from, workers, scratch, only, journal, out)
+        except BaseException:
+            if journal.tasks:
+                print(f"stopped; {len(journal.tasks)} tasks are done, and the next recording goes on from there", file=out)
+            else:
+                shutil.rmtree(making, ignore_errors=True)
+            raise
+        finally:
+            log.write_text(journal.summary())
     old = folder.with_name(f"{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -105,70 +115,47 @@ def record(
     calls = sum(o["calls"] for o in manifest["overloads"].values())
     print(
         f"recorded {calls} distinct calls of {len(manifest['overloads'])} overloads in {manifest['seconds']:.0f} s; "
-        f"what could not be recorded: {_log_file(folder)}",
+        f"what could not be recorded: {log}",
         file=out,
     )
     return manifest
 
 
 def _make(
-    making: Path, made_from: dict[str, Any], workers: int, scratch: Path, only: list[str] | None, out: TextIO
+    making: Path, made_from: dict[str, Any], workers: int, scratch: Path, only: list[str] | None, journal: Journal, out: TextIO
 ) -> dict[str, Any]:
-    """Makes a whole corpus in a folder and returns its manifest.
+    """Makes a whole corpus in a folder, or goes on with it, and returns its manifest.
 
-    In stages: samples and handwritten calls first, then what is derived from the calls that earlier stages have found.
+    In stages: samples and handwritten calls first, then what is derived from the calls that earlier stages have found. What tasks
+    wrote is kept until the end, beside what it was merged into, which may have been left half done.
     """
-    started = time.monotonic()
-    making.mkdir(parents=True)
+    making.mkdir(parents=True, exist_ok=True)
+    for merged in making.glob("*.npz"):
+        merged.unlink()
     merger = _Merger(making)
-    log = _Log()
     with ExitStack() as stack:
-        sandboxes = [stack.enter_context(Sandbox(scratch, libraries=list(made_from["libraries"]))) for _ in range(workers)]
+        sandboxes = [
+            stack.enter_context(Sandbox(scratch, libraries=list(made_from["libraries"]), limits=_LIMITS)) for _ in range(workers)
+        ]
         for stage in range(len(STAGES) + 1):
             shards = making / f"shards-{stage}"
-            shards.mkdir()
-            _run_tasks(sandboxes, stage, shards, made_from["device"], only, log, out)
+            shards.mkdir(exist_ok=True)
+            if stage >= len(journal.stages):
+                started = time.monotonic()
+                _run_tasks(sandboxes, stage, shards, made_from["device"], only, journal, out)
+                journal.finished(stage, time.monotonic() - started)
             merger.add(shards)
-            shutil.rmtree(shards)
+    for stage in range(len(STAGES) + 1):
+        shutil.rmtree(making / f"shards-{stage}")
     manifest: dict[str, Any] = {
         "format": corpus.FORMAT,
         "fingerprint": made_from,
         "overloads": merger.written,
-        "log": log.as_json(),
-        "seconds": round(time.monotonic() - started, 1),
+        "log": journal.counts(),
+        "seconds": round(sum(journal.stages), 1),
     }
     (making / corpus.MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
     return manifest
-
-
-def _log_file(folder: Path) -> Path:
-    return folder.with_name("recording.log")
-
-
-@dataclass
-class _Log:
-    """What happened, over all stages."""
-
-    tasks: int = 0
-    dispatched: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    unrecordable: Counter[str] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
-
-    def add(self, adapter: str, done: dict[str, Any]) -> None:
-        self.dispatched += done["dispatched"]
-        self.refused[adapter] += done["refused"]
-        self.unrecordable.update(done["unrecordable"])
-        self.failures.update(done["failures"])
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "tasks": self.tasks,
-            "dispatched": self.dispatched,
-            "refused": {name: n for name, n in sorted(self.refused.items()) if n},
-            "unrecordable": dict(sorted(self.unrecordable.items())),
-            "failures": dict(sorted(self.failures.items())),
-        }
 
 
 @dataclass(frozen=True)
@@ -198,13 +185,12 @@ class _Task:
     def after(self, error: Died | ChildError) -> _Task | None:
         """The task once more after it ended so, or ``None`` if it is given up."""
         name, ending = (error.name, "") if isinstance(error, ChildError) else ("", error.ending)
-        if error.phase != "attempt" or name not in ("", "Unusable") or len(self.skip) >= _DEATHS:
+        if not error.phase.startswith("attempt") or name not in ("", "Unusable") or len(self.skip) >= _DEATHS:
             return None
         number = error.call
         if self.confirm:
             return self.confirmed(self.confirm == (number, ending))
-        guessed = self.name.startswith(f"{GUESSED}:")
-        if ending in _CRASHES and not guessed and not self.crashes:
+        if ending in _CRASHES and error.phase == "attempt" and not self.name.startswith(f"{GUESSED}:") and not self.crashes:
             return replace(self, confirm=(number, ending))
         return replace(self, skip=(*self.skip, number))
 
@@ -218,47 +204,48 @@ class _Task:
 
 
 def _run_tasks(
-    sandboxes: list[Sandbox], stage: int, shards: Path, device: str, only: list[str] | None, log: _Log, out: TextIO
+    sandboxes: list[Sandbox], stage: int, shards: Path, device: str, only: list[str] | None, journal: Journal, out: TextIO
 ) -> None:
-    """Runs the tasks of a stage in several processes; one that kills its process costs only itself, or the attempt that did."""
+    """Runs those tasks of a stage that have not been, in several processes.
+
+    One that kills its process costs only itself, or the attempt that did.
+    """
     known = str(shards.parent)
     names = sandboxes[0].request("opinfo_adapters.session:list_tasks", device=device, stage=stage, known=known, only=only)
-    timeout = _ATTEMPT_TIMEOUT if stage else _TASK_TIMEOUT
-    progress = _Progress(STAGES[stage - 1] if stage else "recording", len(names), out)
-    waiting = deque(_Task(at, name) for at, name in enumerate(names))
-    running: dict[int, tuple[Sandbox, _Task]] = {}
-    log.tasks += len(names)
-    found = 0
+    tasks = [_Task(at, name) for at, name in enumerate(names)]
+    waiting = deque(task for task in tasks if (stage, task.name) not in journal.tasks)
+    found = sum(journal.tasks[stage, name].get("calls", 0) for name in names if (stage, name) in journal.tasks)
+    progress = _Progress(STAGES[stage - 1] if stage else "recording", len(names), len(names) - len(waiting), out)
+    running: dict[int, tuple[Sandbox, _Task, float]] = {}
 
     def give(sandbox: Sandbox) -> None:
         if waiting:
             task = waiting.popleft()
             arguments = {"task": task.name, "device": device, "file": str(shards / f"{task.at:06}.npz"), "known": known}
+            running[id(sandbox)] = (sandbox, task, time.monotonic())
             sandbox.send("opinfo_adapters.session:run_task", attempts=task.attempts(), **arguments)
-            running[id(sandbox)] = (sandbox, task)
 
     for sandbox in sandboxes:
         give(sandbox)
     while running:
-        for sandbox in each_done([s for s, _ in running.values()], timeout):
-            _, task = running.pop(id(sandbox))
-            again = None
+        for sandbox in each_done([s for s, _, _ in running.values()], _TASK_TIMEOUT):
+            _, task, started = running.pop(id(sandbox))
+            again, done = None, {}
             try:
-                done = sandbox.receive(timeout=timeout)
+                done = sandbox.receive(timeout=_TASK_TIMEOUT)
             except (Died, ChildError) as error:
                 if isinstance(error, ChildError):
                     sandbox.close()  # whatever it was in the middle of
                 again = task.after(error)
-                log.failures[f"{task.name}: {str(error).splitlines()[0]}"] += 1
+                journal.replaced(stage, task.name, time.monotonic() - started, str(error).splitlines()[0])
             else:
                 if task.confirm:
                     again = task.confirmed(False)
-                else:
-                    found += done["calls"]
-                    log.add(task.name.partition(":")[0], done)
             if again:
                 waiting.appendleft(again)
             else:
+                journal.ended(stage, task.name, time.monotonic() - started, done)
+                found += done.get("calls", 0)
                 progress.advance(f"{found} calls")
             give(sandbox)
     progress.close()
@@ -308,27 +295,19 @@ class _Merger:
             self.written[name] = {"calls": len(calls[name]), "guessed": guessed, "bytes": size}
 
 
-def _log_text(manifest: dict[str, Any]) -> str:
-    log = manifest["log"]
-    lines = [f"{log['tasks']} tasks, {log['dispatched']} dispatched calls, {manifest['seconds']} s", ""]
-    lines += ["derived calls that were refused:", *(f"{n:7} {what}" for what, n in log["refused"].items()), ""]
-    lines += ["calls without a plain-data form:", *(f"{n:7} {why}" for why, n in log["unrecordable"].items()), ""]
-    lines += ["samples that could not be generated or run:", *(f"{n:7} {what}" for what, n in log["failures"].items())]
-    return "\n".join(lines) + "\n"
-
-
 class _Progress:
     """A line that is redrawn on a terminal, and one line per tenth elsewhere."""
 
-    def __init__(self, title: str, total: int, out: TextIO) -> None:
-        self.title, self.total, self.out = title, total, out
-        self.done = 0
+    def __init__(self, title: str, total: int, done: int, out: TextIO) -> None:
+        self.title, self.total, self.done, self.out = title, total, done, out
+        self._started = time.monotonic()
         self._drawn = 0.0
 
     def advance(self, note: str) -> None:
         self.done += 1
         now = time.monotonic()
         share = self.done / max(self.total, 1)
+        note = f"{note}  {now - self._started:.0f} s"
         if self.out.isatty():
             if now - self._drawn > 0.1 or self.done == self.total:
                 self._drawn = now

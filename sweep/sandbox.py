@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -77,13 +77,17 @@ class Sandbox:
         scratch: where its empty working folder is made.
         memory: bytes of address space a child may have; 0 is no limit.
         libraries: modules that every child imports before anything else.
+        limits: phase -> seconds without a new trace that it may take, where that is not the timeout of the request.
         starts: how many children there have been.
     """
 
-    def __init__(self, scratch: Path, memory: int = 0, libraries: Sequence[str] = ()) -> None:
+    def __init__(
+        self, scratch: Path, memory: int = 0, libraries: Sequence[str] = (), limits: Mapping[str, float] | None = None
+    ) -> None:
         self.scratch = scratch
         self.memory = memory
         self.libraries = list(libraries)
+        self.limits = dict(limits or {})
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
@@ -144,10 +148,10 @@ class Sandbox:
 
     def overdue(self, timeout: float) -> bool:
         """Whether the child has left no new trace for so many seconds; it is only right if it is asked again and again."""
-        count = self._read_trace()[0]
+        count, _, phase = self._read_trace()
         if count != self._seen:
             self._seen, self._since = count, time.monotonic()
-        return time.monotonic() - self._since > timeout
+        return time.monotonic() - self._since > self.limits.get(phase, timeout)
 
     def close(self) -> None:
         """Ends the child and removes its folder."""

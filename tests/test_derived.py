@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from opinfo_adapters.derived import Known, arguments, layouts, schemas, siblings
-from opinfo_adapters.derived.attempts import Attempts
+from opinfo_adapters.derived.attempts import Attempts, ValuesRefused
 from opinfo_adapters.derived.selection import representatives
 from sweep import corpus
 from sweep.calls import encode
@@ -157,6 +157,42 @@ def test_a_recurrent_layer_that_reads_expanded_batch_sizes_as_if_they_were_conti
     assert attempt([data, torch.tensor([3]).as_strided((3,), (0,)), *rest], {}, "test") is not None
 
 
+def elsewhere(op, name, phases):
+    """Attempts for an accelerator: of one that is always there, and is given tensors that it has to leave where they are."""
+    return Attempts(name, op, "meta", mark=lambda _, phase: phases.append(phase))
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"),
+    [
+        (IndexError("anything"), False),
+        (RuntimeError("index 7 is out of bounds for dimension 0 with size 3"), False),
+        (RuntimeError("expected scalar type Float"), True),
+        (NotImplementedError("no kernel for index 3"), True),
+    ],
+)
+def test_what_the_cpu_refuses_for_its_values_is_not_tried_on_an_accelerator(library, error, tried):
+    library.define("bounded(Tensor x) -> Tensor")
+
+    def bounded(x):
+        raise error
+
+    library.impl("bounded", bounded, "CPU")
+    phases = []
+    attempt = elsewhere(torch.ops.sweep_derived.bounded.default, "sweep_derived.bounded.default", phases)
+    refused = attempt([torch.zeros(2)], {}, "test")
+    assert isinstance(refused, type(error) if tried else ValuesRefused)
+    assert phases == ["attempt on the cpu", *(["attempt"] if tried else [])]
+
+
+def test_a_call_that_the_cpu_accepts_is_made_on_an_accelerator_too():
+    phases = []
+    attempt = elsewhere(aten.neg.default, "aten.neg.default", phases)
+    assert attempt([torch.ones(2)], {}, "test") is None
+    assert phases == ["attempt on the cpu", "attempt"]
+    assert len(attempt.kept) == 1
+
+
 def test_an_attempt_that_changes_the_process_changes_nothing_for_the_next(library):
     library.define("changes(Tensor x) -> ()")
     library.impl("changes", lambda x: torch.set_default_dtype(torch.float64), "CPU")
@@ -175,6 +211,8 @@ def test_a_crash_is_kept_only_if_it_happens_again_in_a_process_of_its_own():
     assert guess.attempts() == {"skip": (3,), "crashes": ()}
     assert _Task(0, "layouts:aten.abs.default", skip=tuple(range(_DEATHS))).after(crash) is None
     assert _Task(0, "opinfo:anything").after(Died("crash SIGSEGV", -1, "record")) is None
+    elsewhere = Died("crash SIGSEGV", 3, "attempt on the cpu")  # which says nothing of the device under test
+    assert _Task(0, "layouts:aten.abs.default").after(elsewhere).attempts() == {"skip": (3,), "crashes": ()}
 
 
 def test_an_overload_keeps_the_names_of_its_forms_apart():

@@ -1,12 +1,16 @@
 """Trying calls that nobody has made yet: what the kernel accepts is kept, what it refuses says why.
 
 A kernel that writes outside of the tensors it is given does so in silence, and some other call crashes for it; one that reads
-there answers with whatever lies beside them, differently each time. So on the CPU a call is first made on memory between
-guards: twice, with other bytes in them. One that changes a guard, or whose answer depends on what the guards hold, is not kept.
+there answers with whatever lies beside them, differently each time. So a call is first made on the CPU, on memory between guards:
+twice, with other bytes in them. One that changes a guard, or whose answer depends on what the guards hold, is not kept.
+
+On an accelerator an index that is out of range costs the process its device, and a new process costs seconds: what the CPU
+refuses for the values that it is given is not tried there.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -24,6 +28,11 @@ from sweep.process_state import Guard
 
 #: A call of more tensor elements than this is not tried: it would cost more than it tells.
 LARGEST = 200_000
+
+#: How the CPU's kernels word that an argument's values, not its size or dtype, are what they cannot do.
+_OF_VALUES = re.compile(
+    r"out of (range|bounds)|\bind(ex|ices)\b|between 0 and|probabilit|negative|less than|greater than", re.IGNORECASE
+)
 
 #: Bytes of guard on each side of a storage.
 _GUARD = 4096
@@ -67,6 +76,7 @@ class Attempts:
         process_group.ensure_for(name)
         self._guard = Guard()
         self._wait = waiter(device)
+        self._is_cpu = torch.device(device).type == "cpu"
 
     def __call__(self, args: list[Any], kwargs: dict[str, Any], source: str, layout: str = "") -> BaseException | None:
         """Makes a call on copies of its arguments.
@@ -96,9 +106,10 @@ class Attempts:
             return None
         if number in self._skip or self._only not in (None, number):
             return self._refuse(RuntimeError("takes the process with it"))
-        self._mark(number, "attempt")
         try:
+            self._mark(number, "attempt" if self._is_cpu else "attempt on the cpu")
             self._check_bounds(call)
+            self._mark(number, "attempt")
             own_args, own_kwargs = build(call, self._device)
             with torch.no_grad():
                 self._op(*own_args, **own_kwargs)
@@ -120,16 +131,17 @@ class Attempts:
         Raises:
             WritesOutside: it changed a guard.
             ReadsOutside: its answer depends on what the guards hold.
+            ValuesRefused: it is for an accelerator, and the CPU refuses the values that it is given.
         """
-        if torch.device(self._device).type != "cpu":
-            return
         zeros, ones = self._between_guards(call, 0), self._between_guards(call, 1)
+        if not self._is_cpu and _is_refused_for_values(zeros):
+            raise ValuesRefused(f"the CPU refuses it: {zeros[1]}")
         if zeros != ones and (zeros, ones) == (self._between_guards(call, 0), self._between_guards(call, 1)):
             raise ReadsOutside("reads outside of the tensors that it is given")
 
     def _between_guards(self, call: Call, filling: int) -> list[object]:
         """What a call answers on storages between guards of zeros, or of ones (NaN in floating point)."""
-        args, kwargs = build(call, self._device)
+        args, kwargs = build(call, "cpu")
         blocks: dict[int, _Block] = {}
         args, kwargs = tree_map_only(torch.Tensor, lambda t: _guarded(t, blocks, filling), (args, kwargs))
         try:
@@ -151,12 +163,24 @@ class Attempts:
         return error
 
 
+def _is_refused_for_values(answer: list[object]) -> bool:
+    """Whether an answer is an exception, and one about what the tensors hold."""
+    match answer:
+        case [type() as raised, str(text)] if issubclass(raised, IndexError | RuntimeError | ValueError):
+            return raised is IndexError or (raised is not NotImplementedError and bool(_OF_VALUES.search(text)))
+    return False
+
+
 class WritesOutside(Exception):
     """A kernel wrote where it has no business."""
 
 
 class ReadsOutside(Exception):
     """A kernel made its answer of what is not its argument."""
+
+
+class ValuesRefused(Exception):
+    """What is asked for lies outside of what there is, and only the CPU can say so and live."""
 
 
 class _Block:
