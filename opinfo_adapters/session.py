@@ -70,7 +70,7 @@ def run_task(
         attempts: which attempts to make: ``skip``, ``crashes`` and ``only`` of ``Attempts``.
 
     Returns:
-        What happened, as counts: ``dispatched``, ``calls``, ``unrecordable``, ``failures`` (text -> count) and ``refused``.
+        What happened, as counts: ``dispatched`` and ``calls``; ``unrecordable``, ``failures`` and ``refused`` by text.
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
@@ -97,9 +97,15 @@ def _derive(
         written = [{**c.as_json(), "incidental": None, "repeats": True} for c in attempt.kept]
         corpus.write_file(file, written, [bytes(c.data) for c in attempt.kept])
     nothing = {} if attempt.kept or known.is_called(overload) else {f"{module} of {overload}: nothing works: {attempt.last}": 1}
-    refused = sum(attempt.refused.values())
     made = len(attempt.kept)
-    return {"dispatched": made + refused, "calls": made, "refused": refused, "unrecordable": {}, "failures": nothing}
+    refused = {f"{module}: {why}": n for why, n in attempt.refused.items()}
+    return {
+        "dispatched": made + sum(refused.values()),
+        "calls": made,
+        "refused": refused,
+        "unrecordable": {},
+        "failures": nothing,
+    }
 
 
 def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[int, str], None]) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[in
     return {
         "dispatched": recorder.dispatched,
         "calls": kept,
-        "refused": 0,
+        "refused": {},
         "unrecordable": dict(recorder.unrecordable),
         "failures": {f"{what}: {error}": n for (what, error), n in recorder.failures.items()},
     }

@@ -43,6 +43,9 @@ def write_file(path: Path, calls: list[dict[str, Any]], chunks: list[bytes | mem
         path: the file.
         calls: plain-data calls whose storages' offsets count from the start of their own chunk.
         chunks: the bytes of each call's storages, in the same order.
+
+    Raises:
+        CorpusError: there is no room, or it cannot be written for another reason; what is there then is no corpus file.
     """
     block = bytearray()
     placed = []
@@ -51,8 +54,11 @@ def write_file(path: Path, calls: list[dict[str, Any]], chunks: list[bytes | mem
         placed.append({**call, "storages": [_moved(s, len(block)) for s in call["storages"]], "chunk": [len(block), len(chunk)]})
         block += chunk
     text = json.dumps(placed, separators=(",", ":")).encode()
-    with path.open("wb") as file:
-        np.savez(file, calls=np.frombuffer(text, np.uint8), data=np.frombuffer(block, np.uint8))
+    try:
+        with path.open("wb") as file:
+            np.savez(file, calls=np.frombuffer(text, np.uint8), data=np.frombuffer(block, np.uint8))
+    except OSError as error:
+        raise CorpusError(f"cannot write {path} ({error.strerror}): make room, and record again") from error
     return path.stat().st_size
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweep.files import replace_all
 from sweep.findings import AGREES, NOT_CALLED, Finding, Result
 
 SUFFIX = ".expect"
@@ -249,40 +249,22 @@ def differing_head(files: Mapping[str, ExpectFile], identity: Mapping[str, Any])
 
 
 def write(folder: Path, files: Mapping[str, ExpectFile], *, whole: bool) -> list[Path]:
-    """Replaces expect files, each in one step, and returns those whose text changed.
+    """Replaces expect files and returns those whose text changed.
 
     Args:
         folder: where they lie.
         files: namespace -> what its file shall say.
         whole: these are all there are; a file of another namespace is removed.
+
+    Raises:
+        OSError: one could not be written; all of them are as they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    changed = []
-    for namespace, file in sorted(files.items()):
-        path = folder / f"{namespace}{SUFFIX}"
-        text = file.render()
-        if not path.exists() or path.read_text() != text:
-            replace(path, text)
-            changed.append(path)
+    texts = {folder / f"{namespace}{SUFFIX}": file.render() for namespace, file in sorted(files.items())}
+    changed = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    replace_all({path: texts[path] for path in changed})
     if whole:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if path.stem not in files:
+            if path not in texts:
                 path.unlink()
                 changed.append(path)
     return changed
-
-
-def replace(path: Path, text: str) -> None:
-    """Writes a file beside its place and renames it there: whoever looks sees the old text or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise

@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sweep.files import replace
+
 #: How many of the slowest tasks a summary names.
 _SLOWEST = 20
 
@@ -35,8 +37,7 @@ class Journal:
         lines = _read(path, what) if resume else []
         for line in lines:
             self._take(line)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(line) + "\n" for line in (what, *lines)))
+        replace(path, "".join(json.dumps(line) + "\n" for line in (what, *lines)))
         self._file = path.open("a", buffering=1)
 
     def __enter__(self) -> Journal:
@@ -74,14 +75,14 @@ class Journal:
         refused: Counter[str] = Counter()
         unrecordable: Counter[str] = Counter()
         failures: Counter[str] = Counter()
-        for (_, task), done in self.tasks.items():
-            refused[task.partition(":")[0]] += done.get("refused", 0)
+        for done in self.tasks.values():
+            refused.update(done.get("refused", {}))
             unrecordable.update(done.get("unrecordable", {}))
             failures.update(done.get("failures", {}))
         return {
             "tasks": len(self.tasks),
             "dispatched": sum(done.get("dispatched", 0) for done in self.tasks.values()),
-            "refused": {name: n for name, n in sorted(refused.items()) if n},
+            "refused": dict(sorted(refused.items())),
             "unrecordable": dict(sorted(unrecordable.items())),
             "failures": dict(sorted(failures.items())),
             "lost": {f"{task}: {ending}": n for (task, ending), n in sorted(self.lost.items())},

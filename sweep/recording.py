@@ -89,7 +89,18 @@ def record(
 
     Raises:
         sweep.sandbox.ChildError: of a ``LookupError``, where a glob matches no task; the corpus is as it was.
+        sweep.corpus.CorpusError: there is no room for it; what is done is kept, and the corpus is as it was.
     """
+    try:
+        return _record(folder, identity, workers, scratch, only, out)
+    except OSError as error:
+        where = error.filename or folder
+        raise corpus.CorpusError(f"cannot write {where} ({error.strerror}): make room, and record again") from error
+
+
+def _record(
+    folder: Path, identity: dict[str, Any], workers: int, scratch: Path, only: list[str] | None, out: TextIO
+) -> dict[str, Any]:
     made_from = fingerprint(identity)
     making, log = folder.with_name(f"{folder.name}.making"), folder.with_name("recording.log")
     resume = making.exists()
@@ -236,6 +247,8 @@ def _run_tasks(
             except (Died, ChildError) as error:
                 if isinstance(error, ChildError):
                     sandbox.close()  # whatever it was in the middle of
+                    if error.name == "CorpusError":
+                        raise corpus.CorpusError(error.message) from None
                 again = task.after(error)
                 journal.replaced(stage, task.name, time.monotonic() - started, str(error).splitlines()[0])
             else:

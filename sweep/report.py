@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from tabulate import tabulate
 
-from sweep import expect
+from sweep import expect, files
 from sweep.findings import AGREES, FLAKY, KNOWN_BAD, NOT_CALLED, Result
 from sweep.session import ROOT, Plan
 
@@ -72,9 +73,18 @@ class Report:
         self.accept = accept
         self.verdicts: dict[str, Verdict] = {}
         self.broken: dict[str, str] = {}
+        self.stopped = False
         self.notes: list[str] = []
 
     # --- hooks ---
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, Any, Any]:
+        """Knows of a run that was stopped. The exit status need not: a second Ctrl-C comes before it is set."""
+        self.stopped = True
+        result = yield
+        self.stopped = False
+        return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         plain = getattr(report, "sweep", None)
@@ -90,6 +100,13 @@ class Report:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if not self.verdicts:
             return
+        try:
+            self._finish(session, exitstatus)
+        except OSError as error:
+            self.notes.append(f"cannot write {error.filename} ({error.strerror}): expect files are as they were; run again")
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+    def _finish(self, session: pytest.Session, exitstatus: int) -> None:
         self._write_run()
         whole = self._is_whole()
         wrong = {v.change for v in self.verdicts.values() if v.change == FLAKY or (v.change and not self.accept)}
@@ -98,11 +115,12 @@ class Report:
         if self.accept:
             # An item fails for what it found only if that is flaky; such a section stays as it is.
             finished = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.TESTS_FAILED)
-            if self.broken or exitstatus not in finished:
+            if self.stopped or self.broken or exitstatus not in finished:
                 self.notes.append("nothing was accepted, since the run did not finish: expect files are as they were")
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
             else:
-                self._accept(session, whole)
+                with files.locked(Path(self.plan.results)):  # another run may be accepting its own part
+                    self._accept(session, whole)
         elif not self.plan.expected:
             self.notes.append(self._no_expect_files())
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
@@ -141,30 +159,30 @@ class Report:
     def _write_run(self) -> None:
         known = [v.result for v in self._sorted() if v.found != expect.ABSENT_TEXT]
         lines = [json.dumps(r.as_json()) for r in known]
-        expect.replace(self.plan.run_folder() / "run.jsonl", "".join(f"{line}\n" for line in lines))
+        files.replace(self.plan.run_folder() / "run.jsonl", "".join(f"{line}\n" for line in lines))
 
     def _accept(self, session: pytest.Session, whole: bool) -> None:
         folder = Path(self.plan.results)
-        files = expect.load(folder)
+        known = expect.load(folder)
         crossrefs = None if self.plan.all_crossrefs else self.plan.crossrefs
-        if not files and not (whole and crossrefs is None):
+        if not known and not (whole and crossrefs is None):
             self.notes.append(f"nothing was accepted: {folder} has no expect files yet; make them all first, with `make accept`")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             return
         if whole and crossrefs is None:
-            files = {}
+            known = {}
         for name, verdict in sorted(self.verdicts.items()):
             namespace = name.partition(".")[0]
-            if namespace not in files:
-                files[namespace] = expect.ExpectFile(head=expect.head(namespace, self.plan.identity))
+            if namespace not in known:
+                known[namespace] = expect.ExpectFile(head=expect.head(namespace, self.plan.identity))
             text = verdict.found
             if verdict.change == FLAKY:
                 self.notes.append(f"not accepted, since it is flaky: {name}")
                 text = verdict.expected
             if text != expect.UNKNOWN_TEXT:
-                files[namespace].put(name, text, crossrefs)
-        files = {n: f for n, f in files.items() if f.overloads()}
-        changed = expect.write(folder, files, whole=whole and crossrefs is None)
+                known[namespace].put(name, text, crossrefs)
+        known = {n: f for n, f in known.items() if f.overloads()}
+        changed = expect.write(folder, known, whole=whole and crossrefs is None)
         for path in changed:
             self.notes.append(f"accepted: {_relative(path)}")
         if not changed:

@@ -247,21 +247,6 @@ def test_only_a_whole_run_removes_files_of_namespaces_that_are_gone(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["aten.expect", "notes.txt"]
 
 
-@pytest.mark.parametrize("step", ["replace", "fsync"])
-def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
-    path = tmp_path / "aten.expect"
-    expect.replace(path, "old\n")
-
-    def fail(*_):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(os, step, fail)
-    with pytest.raises(OSError, match="no space left"):
-        expect.replace(path, "new\n")
-    assert path.read_text() == "old\n"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_head_from_another_machine_is_told_apart():
     here = {"torch": "2.13.0", "git": "abc", "device_type": "cpu", "capability": "AVX2"}
     files = {"aten": ExpectFile(head=expect.head("aten", here))}

@@ -18,7 +18,7 @@ from sweep.session import WORK
 from sweep.supervisor import Supervisor
 from tests import faults
 from tests.test_sandbox import goes_away
-from tests.test_sweep import ROOT, environment
+from tests.whole_runs import ROOT, environment
 
 
 class FaultySandbox(Sandbox):

@@ -16,7 +16,13 @@ from sweep.journal import Journal
 
 ROOT = Path(__file__).resolve().parent.parent
 WHAT = {"fingerprint": {"torch": "2.13.0"}, "only": None}
-DONE = {"dispatched": 5, "calls": 3, "refused": 2, "unrecordable": {"sparse": 1}, "failures": {"add: no": 1}}
+DONE = {
+    "dispatched": 5,
+    "calls": 3,
+    "refused": {"layouts: RuntimeError": 2},
+    "unrecordable": {"sparse": 1},
+    "failures": {"add: no": 1},
+}
 
 
 def written(path):
@@ -55,7 +61,7 @@ def test_a_summary_counts_and_names_what_was_lost_and_what_took_longest(tmp_path
     text = written(tmp_path / "journal").summary()
     assert text.startswith("2 tasks, 5 dispatched calls; 7 s in the finished stages\n")
     for line in (
-        "      2 opinfo",
+        "      2 layouts: RuntimeError",
         "      1 sparse",
         "    3.5 layouts:aten.add.Tensor",
         "      1 layouts:aten.add.Tensor: crash SIGSEGV at call 3 (attempt)",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from sweep.session import WORK
-from tests.test_sweep import ROOT, environment, expect_folder
+from tests.whole_runs import ROOT, environment, expect_folder
 
 
 def sweep(*arguments, accept=False):

@@ -1,110 +1,16 @@
-"""The whole way, through pytest itself: what fails, what is accepted, and what stays as it is when anything goes wrong."""
+"""The whole way, through pytest itself: what passes and fails, what is accepted, and what is refused."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from sweep import expect
-from sweep.session import WORK
-from tests.child_functions import heed_ctrl_c
-
-ROOT = Path(__file__).resolve().parent.parent
-LIAR = "aten.max_unpool2d.default"
-RECORDED = ["opinfo:op_db/*/nn.functional.max_unpool2d/float32", "opinfo:op_db/*/sort/float32"]
-INVENTED = """\
-fake: output 0 dtype: 1 of 1 call, float32
-  torch.ops.aten.detach.default(torch.zeros((), dtype=torch.float32))
-  fake: float64 () strides ()
-  real: float32 () strides ()
-"""
-
-
-def environment(*, accept):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "EXPECTTEST_"))}
-    return {**clean, **({"EXPECTTEST_ACCEPT": "1"} if accept else {})}
-
-
-def command(known, results, *arguments):
-    options = ["--corpus", str(known / "corpus"), "--results", str(results)]
-    return [sys.executable, "-m", "pytest", "-q", "sweep/", *options, *arguments]
-
-
-def sweep(known, results, *arguments, accept=False):
-    line = command(known, results, *arguments)
-    return subprocess.run(line, cwd=ROOT, env=environment(accept=accept), capture_output=True, text=True, timeout=300)
-
-
-def ops(*names):
-    return [part for name in names for part in ("--ops", name)]
-
-
-@pytest.fixture(scope="session")
-def known(tmp_path_factory):
-    """A small corpus, the expect files that a whole run accepted for it, and its ``run.jsonl``; made once for all workers."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "known"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "run.jsonl").exists():
-            make(folder)
-    yield folder
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.copytree(folder / "users", WORK, dirs_exist_ok=True)
-
-
-def make(folder):
-    for run in WORK.glob("*/cpu/run.jsonl"):
-        (folder / "users" / run.parent.relative_to(WORK)).mkdir(parents=True)
-        shutil.copy2(run, folder / "users" / run.relative_to(WORK))
-    (folder / "users").mkdir(exist_ok=True)
-    only = [part for glob in RECORDED for part in ("--only", glob)]
-    record = [sys.executable, "-m", "sweep", "record", "--workers", "2", *only, "--corpus", str(folder / "corpus")]
-    subprocess.run(record, cwd=ROOT, env=environment(accept=False), check=True, capture_output=True, timeout=120)
-    done = sweep(folder, folder / "results", "-n", "2", accept=True)
-    assert done.returncode == 0, done.stdout
-    shutil.copy(WORK / expect_folder(folder / "results").relative_to(folder / "results") / "run.jsonl", folder / "run.jsonl")
-
-
-def expect_folder(results):
-    [folder] = results.glob("*/cpu")
-    return folder
-
-
-def copied(known, tmp_path):
-    shutil.copytree(known / "results", tmp_path / "results")
-    return tmp_path / "results"
-
-
-def content(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def change(results, **texts):
-    """Rewrites sections of ``aten.expect`` by hand: overload (with ``__`` for dots) -> new text, or ``None`` to drop it."""
-    path = expect_folder(results) / "aten.expect"
-    file = expect.parse(path.read_text(), "aten", str(path))
-    for name, text in texts.items():
-        file.put(name.replace("__", "."), expect.ABSENT_TEXT if text is None else text)
-    path.write_text(file.render())
-
-
-def section(results, name):
-    path = expect_folder(results) / "aten.expect"
-    return expect.parse(path.read_text(), "aten", str(path)).text_of(name)
-
+from tests.whole_runs import INVENTED, LIAR, change, content, copied, expect_folder, ops, section, sweep
 
 # --- what passes, fails and is said ------------------------------------------------------------------------------------
 
@@ -306,71 +212,3 @@ def test_an_unreadable_expect_file_is_refused_and_kept(known, tmp_path, text, me
     head, rest = path.read_text().split("# Written by", 1)
     path.write_text(f"{head}{text}# Written by{rest}")
     assert message in refused(known, results, *ops("prims.abs.default"), accept=accept)
-
-
-# --- what is interrupted -----------------------------------------------------------------------------------------------
-
-
-def children(pid):
-    """The processes that a process has started, with their command lines."""
-    found = {}
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            try:
-                found[int(child)] = Path(f"/proc/{child}/cmdline").read_text()
-            except FileNotFoundError:
-                continue
-    return found
-
-
-def busy_worker(controller):
-    """A worker of xdist that has started its own child, so that it is making calls."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        for pid, line in children(controller).items():
-            if "sweep.child" not in line and any("sweep.child" in child for child in children(pid).values()):
-                return pid
-        time.sleep(0.02)
-    raise AssertionError("no worker started a child")
-
-
-def interrupted(known, results, interrupt, *arguments):
-    """Accepts, but is interrupted after the first overload is done: the exit status and the output."""
-    change(results, aten__max_unpool2d__default=expect.AGREE_TEXT, aten__copy___default=INVENTED, aten__max_unpool2d__out=None)
-    before = content(results)
-    line = [*command(known, results, "-v", "-v", *arguments), *ops("aten.max_unpool2d*", "aten.copy_.default", "aten.sort.*")]
-    with subprocess.Popen(
-        line,
-        cwd=ROOT,
-        env=environment(accept=True),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=heed_ctrl_c,
-    ) as process:
-        output = ""
-        while not any(word in output for word in ("PASSED", "SKIPPED")):
-            read = process.stdout.readline()
-            assert read, output
-            output += read
-        interrupt(process.pid)
-        rest, _ = process.communicate(timeout=60)
-    assert content(results) == before
-    return process.returncode, output + rest
-
-
-def test_a_killed_worker_leaves_the_expect_files_as_they_were(known, tmp_path):
-    status, output = interrupted(
-        known, copied(known, tmp_path), lambda controller: os.kill(busy_worker(controller), signal.SIGKILL), "-n", "2"
-    )
-    assert status == 1, output
-    assert "nothing was accepted" in output
-
-
-@pytest.mark.parametrize("processes", ["0", "2"])
-def test_an_interrupted_run_leaves_the_expect_files_as_they_were(known, tmp_path, processes):
-    interrupt = lambda controller: os.kill(controller, signal.SIGINT)  # noqa: E731
-    status, output = interrupted(known, copied(known, tmp_path), interrupt, "-n", processes)
-    assert status == 2, output
-    assert "nothing was accepted" in output

@@ -2,7 +2,8 @@
 
 A kernel that writes outside of the tensors it is given does so in silence, and some other call crashes for it; one that reads
 there answers with whatever lies beside them, differently each time. So a call is first made on the CPU, on memory between guards:
-twice, with other bytes in them. One that changes a guard, or whose answer depends on what the guards hold, is not kept.
+twice, with other bytes in them. One that changes a guard, or whose answer depends on what the guards hold, is not kept; nor is
+one that is refused there and accepted elsewhere.
 
 On an accelerator an index that is out of range costs the process its device, and a new process costs seconds: what the CPU
 refuses for the values that it is given is not tried there.
@@ -33,6 +34,9 @@ LARGEST = 200_000
 _OF_VALUES = re.compile(
     r"out of (range|bounds)|\bind(ex|ices)\b|between 0 and|probabilit|negative|less than|greater than", re.IGNORECASE
 )
+
+#: What torch says of memory that it has not allocated itself.
+_NOT_RESIZABLE = "not resizable"
 
 #: Bytes of guard on each side of a storage.
 _GUARD = 4096
@@ -108,12 +112,14 @@ class Attempts:
             return self._refuse(RuntimeError("takes the process with it"))
         try:
             self._mark(number, "attempt" if self._is_cpu else "attempt on the cpu")
-            self._check_bounds(call)
+            refused = self._check_bounds(call)
             self._mark(number, "attempt")
             own_args, own_kwargs = build(call, self._device)
             with torch.no_grad():
                 self._op(*own_args, **own_kwargs)
             self._wait()
+            if refused and self._is_cpu:
+                raise ReadsOutside(f"accepts it for what lies outside of the tensors that it is given; else: {refused}")
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
             check_not_lost(error, self._wait)
             return self._refuse(error.with_traceback(None))
@@ -122,11 +128,14 @@ class Attempts:
         self.kept.append(call)
         return None
 
-    def _check_bounds(self, call: Call) -> None:
+    def _check_bounds(self, call: Call) -> str:
         """Makes a call on CPU storages between guards that hold one thing and then another.
 
         An operator without an answer of its own (one that hands out addresses, say) answers differently anyhow: only answers that
         stay the same while the guards do tell something about them.
+
+        Returns:
+            Why it is refused there, whatever the guards hold; empty if it is not, or only because this memory cannot be resized.
 
         Raises:
             WritesOutside: it changed a guard.
@@ -138,6 +147,8 @@ class Attempts:
             raise ValuesRefused(f"the CPU refuses it: {zeros[1]}")
         if zeros != ones and (zeros, ones) == (self._between_guards(call, 0), self._between_guards(call, 1)):
             raise ReadsOutside("reads outside of the tensors that it is given")
+        refused = zeros[1] if zeros == ones and isinstance(zeros[0], type) else ""
+        return "" if _NOT_RESIZABLE in str(refused) else str(refused)
 
     def _between_guards(self, call: Call, filling: int) -> list[object]:
         """What a call answers on storages between guards of zeros, or of ones (NaN in floating point)."""

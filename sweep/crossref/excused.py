@@ -15,6 +15,8 @@ EXCUSED: dict[str, dict[str, str]] = {
     "functionalize": {
         # The seed suppresses it as well ("pretty weird"): under functionalization, lifting is what wraps a plain tensor.
         "aten.lift_fresh.default": "lifting is what wraps a plain tensor",
+        # Which of its calls crash there and which raise differs from run to run (torch 2.13), with the same arguments.
+        "aten._amp_foreach_non_finite_check_and_unscale.out": "what its functionalized form does depends on what memory holds",
     },
 }
 

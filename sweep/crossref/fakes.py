@@ -49,6 +49,7 @@ class Fakes:
         self._op = op
         self._side = side
         self._wait = wait
+        FakeTensorMode.cache_clear()  # the class's own: what an overload is answered must not depend on who was asked before
         self._static = _Mode(op)
         self._symbolic: FakeTensorMode | None = None
         self._own: dict[Any, Outcome | BaseException] = {}  # of the overload itself, in the call that is being checked
@@ -117,7 +118,9 @@ class Fakes:
 class _Mode(FakeTensorMode):
     """A fake mode that keeps its cache for what an overload is made of and computes the overload itself outright.
 
-    Distinct calls never find each other in the cache; making a key and an entry for each costs as much as the answer.
+    Distinct calls never find each other in the cache; making a key and an entry for each costs as much as the answer. Nor is
+    anything that writes to its arguments looked up there: an entry holds what a call returned, and not, for one, that it resized
+    an out= tensor, so a second call would leave that as it was.
     """
 
     def __init__(self, op: torch._ops.OpOverload, **kwargs: Any) -> None:
@@ -125,7 +128,7 @@ class _Mode(FakeTensorMode):
         self._uncached = op
 
     def _cached_dispatch_impl(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if func is self._uncached:
+        if func is self._uncached or (isinstance(func, torch._ops.OpOverload) and func._schema.is_mutable):
             return self._dispatch_impl(func, types, args, kwargs)
         return super()._cached_dispatch_impl(func, types, args, kwargs)
 

@@ -1,0 +1,67 @@
+"""Whole runs through pytest itself, and what tests do with the expect files that they compare with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from sweep import expect
+
+ROOT = Path(__file__).resolve().parent.parent
+LIAR = "aten.max_unpool2d.default"
+INVENTED = """\
+fake: output 0 dtype: 1 of 1 call, float32
+  torch.ops.aten.detach.default(torch.zeros((), dtype=torch.float32))
+  fake: float64 () strides ()
+  real: float32 () strides ()
+"""
+
+
+def environment(*, accept):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "EXPECTTEST_"))}
+    return {**clean, **({"EXPECTTEST_ACCEPT": "1"} if accept else {})}
+
+
+def command(known, results, *arguments):
+    options = ["--corpus", str(known / "corpus"), "--results", str(results)]
+    return [sys.executable, "-m", "pytest", "-q", "sweep/", *options, *arguments]
+
+
+def sweep(known, results, *arguments, accept=False):
+    line = command(known, results, *arguments)
+    return subprocess.run(line, cwd=ROOT, env=environment(accept=accept), capture_output=True, text=True, timeout=300)
+
+
+def ops(*names):
+    return [part for name in names for part in ("--ops", name)]
+
+
+def expect_folder(results):
+    [folder] = results.glob("*/cpu")
+    return folder
+
+
+def copied(known, tmp_path):
+    shutil.copytree(known / "results", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def change(results, **texts):
+    """Rewrites sections of ``aten.expect`` by hand: overload (with ``__`` for dots) -> new text, or ``None`` to drop it."""
+    path = expect_folder(results) / "aten.expect"
+    file = expect.parse(path.read_text(), "aten", str(path))
+    for name, text in texts.items():
+        file.put(name.replace("__", "."), expect.ABSENT_TEXT if text is None else text)
+    path.write_text(file.render())
+
+
+def section(results, name):
+    path = expect_folder(results) / "aten.expect"
+    return expect.parse(path.read_text(), "aten", str(path)).text_of(name)
