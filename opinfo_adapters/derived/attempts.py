@@ -135,7 +135,7 @@ class Attempts:
         stay the same while the guards do tell something about them.
 
         Returns:
-            Why it is refused there, whatever the guards hold; empty if it is not, or only because this memory cannot be resized.
+            Why it is refused there; empty if it is not, or only because this memory cannot be resized.
 
         Raises:
             WritesOutside: it changed a guard.
@@ -147,8 +147,8 @@ class Attempts:
             raise ValuesRefused(f"the CPU refuses it: {zeros[1]}")
         if zeros != ones and (zeros, ones) == (self._between_guards(call, 0), self._between_guards(call, 1)):
             raise ReadsOutside("reads outside of the tensors that it is given")
-        refused = zeros[1] if zeros == ones and isinstance(zeros[0], type) else ""
-        return "" if _NOT_RESIZABLE in str(refused) else str(refused)
+        refusals = [str(answer[1]) for answer in (zeros, ones) if isinstance(answer[0], type)]
+        return "" if any(_NOT_RESIZABLE in text for text in refusals) else next(iter(refusals), "")
 
     def _between_guards(self, call: Call, filling: int) -> list[object]:
         """What a call answers on storages between guards of zeros, or of ones (NaN in floating point)."""
