@@ -35,6 +35,7 @@ _DEATHS = 4
 
 #: Endings that are the call's own doing. An abort may be the allocator's, which finds what another call has done.
 _CRASHES = {f"crash {signal}" for signal in ("SIGSEGV", "SIGFPE", "SIGILL", "SIGBUS")}
+_CORRUPTED = "crash SIGABRT"
 
 
 def fingerprint(identity: dict[str, Any]) -> dict[str, Any]:
@@ -179,6 +180,7 @@ class _Task:
         skip: attempts in it that are not to be made again, because they took a process with them.
         crashes: those that do so every time, of which calls are kept.
         confirm: the attempt of which that is to be seen, and how it ended the first time.
+        fresh: whether it already had a process of its own, after one that others had used before it.
     """
 
     at: int
@@ -186,6 +188,7 @@ class _Task:
     skip: tuple[int, ...] = ()
     crashes: tuple[int, ...] = ()
     confirm: tuple[int, str] | None = None
+    fresh: bool = False
 
     def attempts(self) -> dict[str, Any]:
         """What the process is told about its attempts."""
@@ -196,6 +199,8 @@ class _Task:
     def after(self, error: Died | ChildError) -> _Task | None:
         """The task once more after it ended so, or ``None`` if it is given up."""
         name, ending = (error.name, "") if isinstance(error, ChildError) else ("", error.ending)
+        if ending == _CORRUPTED and not self.fresh:
+            return replace(self, fresh=True)  # perhaps memory was damaged by a task before it
         if not error.phase.startswith("attempt") or name not in ("", "Unusable") or len(self.skip) >= _DEATHS:
             return None
         number = error.call

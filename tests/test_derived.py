@@ -193,6 +193,26 @@ def test_a_call_that_the_cpu_accepts_is_made_on_an_accelerator_too():
     assert len(attempt.kept) == 1
 
 
+def test_a_call_that_needs_memory_of_torchs_own_is_kept():
+    name = "aten._lazy_clone.default"
+    attempt = attempts(resolve(name), name)
+    assert attempt([torch.ones(2, 3)], {}, "test") is None
+
+
+def test_a_call_that_is_accepted_for_what_lies_behind_its_tensor_is_not_kept(library):
+    library.define("lucky(Tensor x) -> Tensor")
+
+    def lucky(x):
+        if x.untyped_storage().nbytes() == x.nbytes and x.untyped_storage().resizable():  # nothing known lies behind it
+            return x.clone()
+        raise RuntimeError("no luck with what lies there")
+
+    library.impl("lucky", lucky, "CPU")
+    attempt = attempts(torch.ops.sweep_derived.lucky.default, "sweep_derived.lucky.default")
+    assert "lies outside" in str(attempt([torch.arange(4)], {}, "test"))
+    assert attempt.kept == []
+
+
 def test_an_attempt_that_changes_the_process_changes_nothing_for_the_next(library):
     library.define("changes(Tensor x) -> ()")
     library.impl("changes", lambda x: torch.set_default_dtype(torch.float64), "CPU")
@@ -211,6 +231,11 @@ def test_a_crash_is_kept_only_if_it_happens_again_in_a_process_of_its_own():
     assert guess.attempts() == {"skip": (3,), "crashes": ()}
     assert _Task(0, "layouts:aten.abs.default", skip=tuple(range(_DEATHS))).after(crash) is None
     assert _Task(0, "opinfo:anything").after(Died("crash SIGSEGV", -1, "record")) is None
+    abort = Died("crash SIGABRT", -1, "start")  # which may be another task's doing, but not twice
+    again = _Task(0, "siblings:aten.add.out").after(abort)
+    assert again is not None
+    assert again.attempts() == {"skip": (), "crashes": ()}
+    assert again.after(abort) is None
     elsewhere = Died("crash SIGSEGV", 3, "attempt on the cpu")  # which says nothing of the device under test
     assert _Task(0, "layouts:aten.abs.default").after(elsewhere).attempts() == {"skip": (3,), "crashes": ()}
 

@@ -3,7 +3,7 @@
 A kernel that writes outside of the tensors it is given does so in silence, and some other call crashes for it; one that reads
 there answers with whatever lies beside them, differently each time. So a call is first made on the CPU, on memory between guards:
 twice, with other bytes in them. One that changes a guard, or whose answer depends on what the guards hold, is not kept; nor is
-one that is refused there and accepted elsewhere.
+one that is refused there, accepted elsewhere, and refused again with such bytes behind its tensors in memory of torch's own.
 
 On an accelerator an index that is out of range costs the process its device, and a new process costs seconds: what the CPU
 refuses for the values that it is given is not tried there.
@@ -11,6 +11,7 @@ refuses for the values that it is given is not tried there.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -119,7 +120,7 @@ class Attempts:
                 self._op(*own_args, **own_kwargs)
             self._wait()
             if refused and self._is_cpu:
-                raise ReadsOutside(f"accepts it for what lies outside of the tensors that it is given; else: {refused}")
+                self._check_end(call)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
             check_not_lost(error, self._wait)
             return self._refuse(error.with_traceback(None))
@@ -127,6 +128,24 @@ class Attempts:
             self._guard.restore()
         self.kept.append(call)
         return None
+
+    def _check_end(self, call: Call) -> None:
+        """Makes a call that was refused between guards, and accepted elsewhere, on storages that go on behind its tensors.
+
+        Those are torch's own, which some operators insist on, and can be resized.
+
+        Raises:
+            ReadsOutside: it is refused for what they hold there.
+        """
+        for filling in (0, 1):
+            args, kwargs = build(call, "cpu")
+            move = functools.partial(_on_longer, longer={}, filling=filling)
+            args, kwargs = tree_map_only(torch.Tensor, move, (args, kwargs))
+            try:
+                with torch.no_grad():
+                    self._op(*args, **kwargs)
+            except Exception as error:
+                raise ReadsOutside(f"accepts it for what lies outside of the tensors that it is given; else: {error}") from None
 
     def _check_bounds(self, call: Call) -> str:
         """Makes a call on CPU storages between guards that hold one thing and then another.
@@ -204,8 +223,9 @@ class _Block:
     """
 
     def __init__(self, storage: torch.UntypedStorage, dtype: torch.dtype, filling: int) -> None:
-        value = float("nan") if filling and (dtype.is_floating_point or dtype.is_complex) else filling
-        self._guard = torch.full((_GUARD // dtype.itemsize,), value, dtype=dtype).view(torch.uint8).numpy().tobytes()
+        self._guard = (
+            torch.full((_GUARD // dtype.itemsize,), _filler(dtype, filling), dtype=dtype).view(torch.uint8).numpy().tobytes()
+        )
         self._bytes = aligned(np.frombuffer(self._guard + bytes(storage.nbytes()) + self._guard, np.uint8))
         inner = torch.frombuffer(self._bytes, dtype=torch.uint8, offset=_GUARD, count=storage.nbytes())
         inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
@@ -223,11 +243,35 @@ def _guarded(tensor: torch.Tensor, blocks: dict[int, _Block], filling: int) -> t
     storage = tensor.untyped_storage()
     if storage._cdata not in blocks:
         blocks[storage._cdata] = _Block(storage, tensor.dtype, filling)
+    return _moved(tensor, blocks[storage._cdata].storage)
+
+
+def _on_longer(tensor: torch.Tensor, longer: dict[int, torch.UntypedStorage], filling: int) -> torch.Tensor:
+    """A strided tensor on a copy of its storage that goes on behind it, in memory that torch has allocated."""
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized:
+        return tensor
+    storage = tensor.untyped_storage()
+    if storage._cdata not in longer:
+        whole = torch.full(
+            ((storage.nbytes() + _GUARD) // tensor.dtype.itemsize,), _filler(tensor.dtype, filling), dtype=tensor.dtype
+        )
+        whole.view(torch.uint8)[: storage.nbytes()].copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
+        longer[storage._cdata] = whole.untyped_storage()
+    return _moved(tensor, longer[storage._cdata])
+
+
+def _moved(tensor: torch.Tensor, storage: torch.UntypedStorage) -> torch.Tensor:
+    """A tensor that lies in another storage as a strided one does in its own."""
     copy = torch.empty(0, dtype=tensor.dtype)
-    copy.set_(blocks[storage._cdata].storage, tensor.storage_offset(), tensor.shape, tensor.stride())
+    copy.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
     torch._C._set_conj(copy, tensor.is_conj())
     torch._C._set_neg(copy, tensor.is_neg())
     return copy
+
+
+def _filler(dtype: torch.dtype, filling: int) -> float:
+    """What lies outside of tensors of a dtype: 0, or 1, which is NaN in floating point."""
+    return float("nan") if filling and (dtype.is_floating_point or dtype.is_complex) else filling
 
 
 def _content(leaf: object) -> object:

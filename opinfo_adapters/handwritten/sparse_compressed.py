@@ -129,6 +129,22 @@ def conversion(device):
 
 
 @family
+def indices(device):
+    """Indices alone: the kernels believe them, and write wherever one that is out of range sends them."""
+    for dtype in (torch.int32, torch.int64):
+        sorted_rows = torch.tensor([0, 0, 1, 2], dtype=dtype, device=device)
+        crow = torch.tensor([0, 2, 3, 4], dtype=dtype, device=device)
+        columns = torch.tensor([0, 1, 1, 0], dtype=dtype, device=device)
+        for out_int32 in (False, True):
+            yield call(aten._convert_indices_from_coo_to_csr.default, sorted_rows, 3, out_int32=out_int32)
+            yield call(aten._convert_indices_from_coo_to_csr.default, sorted_rows[:0], 3, out_int32=out_int32)
+            for transpose in (False, True):
+                options = {"out_int32": out_int32, "transpose": transpose}
+                yield call(aten._convert_indices_from_csr_to_coo.default, crow, columns, **options)
+                yield call(aten._convert_indices_from_csr_to_coo.default, crow.repeat(2, 1), columns.repeat(2, 1), **options)
+
+
+@family
 def to_dense(device):
     for dtype in (torch.bool, torch.float16, torch.complex64):
         for tensor in _tensors(device, dtype):
