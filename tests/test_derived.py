@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from opinfo_adapters.derived import Known, arguments, layouts, schemas, siblings
-from opinfo_adapters.derived.attempts import Attempts, ValuesRefused
+from opinfo_adapters.derived.attempts import Attempts, ReadsOutside, ValuesRefused
 from opinfo_adapters.derived.selection import representatives
 from sweep import corpus
 from sweep.calls import encode
@@ -154,7 +154,17 @@ def test_a_recurrent_layer_that_reads_expanded_batch_sizes_as_if_they_were_conti
     data, start = torch.ones(9, 2), torch.ones(1, 3, 2)
     rest = [start, weights, False, 1, 0.0, False, False]
     assert attempt([data, torch.tensor([3, 3, 3]), *rest], {}, "test") is None
-    assert attempt([data, torch.tensor([3]).as_strided((3,), (0,)), *rest], {}, "test") is not None
+    for held in ([3], [3, 0, 0]):  # a storage that goes on is none of the call's arguments
+        refused = attempts(resolve(name), name)([data, torch.tensor(held).as_strided((3,), (0,)), *rest], {}, "test")
+        assert isinstance(refused, ReadsOutside)
+
+
+def test_a_storage_ends_where_its_tensors_do():
+    attempt = attempts(aten.add.Tensor, "aten.add.Tensor")
+    whole = torch.arange(12.0)
+    assert attempt([whole[2:5], whole[4:7]], {}, "test") is None
+    assert attempt([whole.narrow(0, 0, 0), whole[0]], {}, "test") is None
+    assert [s["nbytes"] for c in attempt.kept for s in c.storages] == [7 * 4, 4]
 
 
 def elsewhere(op, name, phases):

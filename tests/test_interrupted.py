@@ -19,7 +19,20 @@ from sweep.session import SCRATCH
 from tests import faults
 from tests.child_functions import heed_ctrl_c
 from tests.test_sandbox import goes_away
-from tests.whole_runs import INVENTED, LIAR, ROOT, change, command, content, copied, environment, expect_folder, ops, sweep
+from tests.whole_runs import (
+    INVENTED,
+    LIAR,
+    ROOT,
+    change,
+    command,
+    content,
+    copied,
+    environment,
+    expect_folder,
+    ops,
+    sweep,
+    until_says,
+)
 
 
 def children(pid):
@@ -43,15 +56,6 @@ def busy_worker(controller):
                 return pid
         time.sleep(0.02)
     raise AssertionError("no worker started a child")
-
-
-def until_says(process, *words, times=1):
-    """Reads a process's output until so many lines hold one of some words, and returns it."""
-    lines = []
-    while sum(any(word in line for word in words) for line in lines) < times:
-        lines.append(process.stdout.readline())
-        assert lines[-1], "".join(lines)
-    return "".join(lines)
 
 
 def interrupted(known, results, interrupt, *arguments):

@@ -26,8 +26,8 @@ def environment(*, accept):
 
 
 def command(known, results, *arguments):
-    options = ["--corpus", str(known / "corpus"), "--results", str(results)]
-    return [sys.executable, "-m", "pytest", "-q", "sweep/", *options, *arguments]
+    options = [f"--corpus={known / 'corpus'}", f"--results={results}"]
+    return [sys.executable, "-m", "pytest", "-q", str(ROOT / "sweep"), *options, *arguments]
 
 
 def sweep(known, results, *arguments, accept=False):
@@ -65,3 +65,12 @@ def change(results, **texts):
 def section(results, name):
     path = expect_folder(results) / "aten.expect"
     return expect.parse(path.read_text(), "aten", str(path)).text_of(name)
+
+
+def until_says(process, *words, times=1):
+    """Reads a process's output until so many lines hold one of some words, and returns it."""
+    lines = []
+    while sum(any(word in line for word in words) for line in lines) < times:
+        lines.append(process.stdout.readline())
+        assert lines[-1], "".join(lines)
+    return "".join(lines)

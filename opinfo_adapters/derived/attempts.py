@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ class Attempts:
             Unusable: no other call may be made in this process.
         """
         try:
-            call = encode(self._name, tuple(args), kwargs, device=self._device, source=source, layout=layout)
+            call = _tight(encode(self._name, tuple(args), kwargs, device=self._device, source=source, layout=layout))
         except Unrecordable as reason:
             return self._refuse(reason)
         if call.key() in self._keys or call.cost() > LARGEST:
@@ -192,6 +193,18 @@ class Attempts:
         self.refused[type(error).__name__] += 1
         self.last = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
         return error
+
+
+def _tight(call: Call) -> Call:
+    """The call on storages that end where its tensors do, as it is printed too: what else they held is no argument."""
+
+    def end(storage: dict[str, Any]) -> int:
+        if "fill" in storage:
+            return int(storage["nbytes"])
+        first, _, length = storage.get("bytes", (0, 0, 0))
+        return int(first + length)
+
+    return replace(call, storages=[{**s, "nbytes": end(s)} for s in call.storages])
 
 
 def _is_refused_for_values(answer: list[object]) -> bool:
