@@ -164,7 +164,8 @@ def test_a_storage_ends_where_its_tensors_do():
     whole = torch.arange(12.0)
     assert attempt([whole[2:5], whole[4:7]], {}, "test") is None
     assert attempt([whole.narrow(0, 0, 0), whole[0]], {}, "test") is None
-    assert [s["nbytes"] for c in attempt.kept for s in c.storages] == [7 * 4, 4]
+    assert attempt([whole[2:2], whole[2:2].clone()], {}, "test") is None
+    assert [s["nbytes"] for c in attempt.kept for s in c.storages] == [7 * 4, 4, 2 * 4, 0]
 
 
 def elsewhere(op, name, phases):

@@ -198,13 +198,17 @@ class Attempts:
 def _tight(call: Call) -> Call:
     """The call on storages that end where its tensors do, as it is printed too: what else they held is no argument."""
 
-    def end(storage: dict[str, Any]) -> int:
-        if "fill" in storage:
-            return int(storage["nbytes"])
-        first, _, length = storage.get("bytes", (0, 0, 0))
-        return int(first + length)
+    starts = [0] * len(call.storages)  # an empty tensor reaches nothing, but its offset has to lie in its storage
+    for tensor in call.tensors:
+        if "storage" in tensor:
+            start = tensor["offset"] * getattr(torch, tensor["dtype"]).itemsize
+            starts[tensor["storage"]] = max(starts[tensor["storage"]], start)
 
-    return replace(call, storages=[{**s, "nbytes": end(s)} for s in call.storages])
+    def end(storage: dict[str, Any], start: int) -> int:
+        first, _, length = storage.get("bytes", (0, 0, 0))
+        return min(storage["nbytes"], max(start, storage["nbytes"] if "fill" in storage else first + length))
+
+    return replace(call, storages=[{**s, "nbytes": end(s, start)} for s, start in zip(call.storages, starts, strict=True)])
 
 
 def _is_refused_for_values(answer: list[object]) -> bool:
