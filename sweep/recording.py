@@ -180,6 +180,7 @@ class _Task:
         skip: attempts in it that are not to be made again, because they took a process with them.
         crashes: those that do so every time, of which calls are kept.
         confirm: the attempt of which that is to be seen, and how it ended the first time.
+        stop: the first attempt that is not made any more, because too many took a process with them.
         fresh: whether it already had a process of its own, after one that others had used before it.
     """
 
@@ -188,22 +189,25 @@ class _Task:
     skip: tuple[int, ...] = ()
     crashes: tuple[int, ...] = ()
     confirm: tuple[int, str] | None = None
+    stop: int | None = None
     fresh: bool = False
 
     def attempts(self) -> dict[str, Any]:
         """What the process is told about its attempts."""
         if self.confirm:
             return {"skip": self.skip, "only": self.confirm[0]}
-        return {"skip": self.skip, "crashes": self.crashes}
+        return {"skip": self.skip, "crashes": self.crashes, "stop": self.stop}
 
     def after(self, error: Died | ChildError) -> _Task | None:
         """The task once more after it ended so, or ``None`` if it is given up."""
         name, ending = (error.name, "") if isinstance(error, ChildError) else ("", error.ending)
         if ending == _CORRUPTED and not self.fresh:
             return replace(self, fresh=True)  # perhaps memory was damaged by a task before it
-        if not error.phase.startswith("attempt") or name not in ("", "Unusable") or len(self.skip) >= _DEATHS:
+        if not error.phase.startswith("attempt") or name not in ("", "Unusable") or self.stop is not None:
             return None
         number = error.call
+        if len(self.skip) >= _DEATHS:
+            return replace(self, confirm=None, stop=number)  # what was accepted before it is kept
         if self.confirm:
             return self.confirmed(self.confirm == (number, ending))
         if ending in _CRASHES and error.phase == "attempt" and not self.name.startswith(f"{GUESSED}:") and not self.crashes:

@@ -159,6 +159,13 @@ def test_a_recurrent_layer_that_reads_expanded_batch_sizes_as_if_they_were_conti
         assert isinstance(refused, ReadsOutside)
 
 
+def test_what_was_accepted_before_too_many_deaths_is_kept():
+    attempt = Attempts("aten.neg.default", aten.neg.default, "cpu", mark=lambda *_: None, skip=(1,), stop=3)
+    refused = [attempt([torch.ones(n)], {}, "test") for n in range(1, 7)]
+    assert [r is None for r in refused] == [True, False, True, False, False, False]
+    assert len(attempt.kept) == 2
+
+
 def test_a_storage_ends_where_its_tensors_do():
     attempt = attempts(aten.add.Tensor, "aten.add.Tensor")
     whole = torch.arange(12.0)
@@ -236,19 +243,21 @@ def test_a_crash_is_kept_only_if_it_happens_again_in_a_process_of_its_own():
     crash = Died("crash SIGSEGV", 3, "attempt")
     asked = _Task(0, "layouts:aten.abs.default").after(crash)
     assert asked.attempts() == {"skip": (), "only": 3}
-    assert asked.after(crash).attempts() == {"skip": (3,), "crashes": (3,)}
-    assert asked.confirmed(False).attempts() == {"skip": (3,), "crashes": ()}
+    assert asked.after(crash).attempts() == {"skip": (3,), "crashes": (3,), "stop": None}
+    assert asked.confirmed(False).attempts() == {"skip": (3,), "crashes": (), "stop": None}
     guess = _Task(0, "schemas:aten.abs.default").after(crash)
-    assert guess.attempts() == {"skip": (3,), "crashes": ()}
-    assert _Task(0, "layouts:aten.abs.default", skip=tuple(range(_DEATHS))).after(crash) is None
+    assert guess.attempts() == {"skip": (3,), "crashes": (), "stop": None}
+    often = _Task(0, "layouts:aten.abs.default", skip=tuple(range(_DEATHS))).after(Died("crash SIGSEGV", 7, "attempt"))
+    assert often.attempts() == {"skip": tuple(range(_DEATHS)), "crashes": (), "stop": 7}
+    assert often.after(crash) is None
     assert _Task(0, "opinfo:anything").after(Died("crash SIGSEGV", -1, "record")) is None
     abort = Died("crash SIGABRT", -1, "start")  # which may be another task's doing, but not twice
     again = _Task(0, "siblings:aten.add.out").after(abort)
     assert again is not None
-    assert again.attempts() == {"skip": (), "crashes": ()}
+    assert again.attempts() == {"skip": (), "crashes": (), "stop": None}
     assert again.after(abort) is None
     elsewhere = Died("crash SIGSEGV", 3, "attempt on the cpu")  # which says nothing of the device under test
-    assert _Task(0, "layouts:aten.abs.default").after(elsewhere).attempts() == {"skip": (3,), "crashes": ()}
+    assert _Task(0, "layouts:aten.abs.default").after(elsewhere).attempts() == {"skip": (3,), "crashes": (), "stop": None}
 
 
 def test_an_overload_keeps_the_names_of_its_forms_apart():

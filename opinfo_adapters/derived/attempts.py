@@ -55,6 +55,7 @@ class Attempts:
         skip: numbers of attempts not to make, because they took a process with them.
         crashes: those of them that are kept all the same, since they do so every time.
         only: the one attempt to make, to see whether it does.
+        stop: the first of those that are not made any more, because too many before it took a process with them.
 
     Attributes:
         kept: the calls that were accepted, in the order in which they were made.
@@ -71,12 +72,14 @@ class Attempts:
         skip: Collection[int] = (),
         crashes: Collection[int] = (),
         only: int | None = None,
+        stop: int | None = None,
     ) -> None:
         self.kept: list[Call] = []
         self.refused: Counter[str] = Counter()
         self.last = ""
         self._name, self._op, self._device = name, op, device
-        self._mark, self._skip, self._crashes, self._only = mark, frozenset(skip), frozenset(crashes), only
+        self._mark, self._skip, self._crashes = mark, frozenset(skip), frozenset(crashes)
+        self._only, self._stop = only, stop
         self._made = 0
         self._keys: set[str] = set()
         process_group.ensure_for(name)
@@ -110,7 +113,8 @@ class Attempts:
         if number in self._crashes:
             self.kept.append(call)
             return None
-        if number in self._skip or self._only not in (None, number):
+        given_up = self._stop is not None and number >= self._stop
+        if given_up or number in self._skip or self._only not in (None, number):
             return self._refuse(RuntimeError("takes the process with it"))
         try:
             self._mark(number, "attempt" if self._is_cpu else "attempt on the cpu")
