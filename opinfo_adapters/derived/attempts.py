@@ -166,17 +166,17 @@ class Attempts:
             ReadsOutside: its answer depends on what the guards hold.
             ValuesRefused: it is for an accelerator, and the CPU refuses the values that it is given.
         """
-        zeros, ones = self._between_guards(call, 0), self._between_guards(call, 1)
+        zeros, others = self._between_guards(call, 0), self._between_guards(call, 1)
         if not self._is_cpu and _is_refused_for_values(zeros):
             raise ValuesRefused(f"the CPU refuses it: {zeros[1]}")
         # Once more in the opposite order: what is left in new memory by the run before, which some kernels return, differs then.
-        if zeros != ones and (ones, zeros) == (self._between_guards(call, 1), self._between_guards(call, 0)):
+        if zeros != others and (others, zeros) == (self._between_guards(call, 1), self._between_guards(call, 0)):
             raise ReadsOutside("reads outside of the tensors that it is given")
-        refusals = [str(answer[1]) for answer in (zeros, ones) if isinstance(answer[0], type)]
+        refusals = [str(answer[1]) for answer in (zeros, others) if isinstance(answer[0], type)]
         return "" if any(_NOT_RESIZABLE in text for text in refusals) else next(iter(refusals), "")
 
     def _between_guards(self, call: Call, filling: int) -> list[object]:
-        """What a call answers on storages between guards of zeros, or of ones (NaN in floating point)."""
+        """What a call answers on storages between guards of zeros, or of what nothing can be made of."""
         args, kwargs = build(call, "cpu")
         blocks: dict[int, _Block] = {}
         args, kwargs = tree_map_only(torch.Tensor, lambda t: _guarded(t, blocks, filling), (args, kwargs))
@@ -241,7 +241,7 @@ class _Block:
     Args:
         storage: what is copied.
         dtype: of the tensor on it, as which the guards are filled.
-        filling: what the guards hold: 0, or 1, which is NaN in floating point.
+        filling: what the guards hold: 0, or 1 for what nothing can be made of (see ``_filler``).
     """
 
     def __init__(self, storage: torch.UntypedStorage, dtype: torch.dtype, filling: int) -> None:
@@ -292,8 +292,15 @@ def _moved(tensor: torch.Tensor, storage: torch.UntypedStorage) -> torch.Tensor:
 
 
 def _filler(dtype: torch.dtype, filling: int) -> float:
-    """What lies outside of tensors of a dtype: 0, or 1, which is NaN in floating point."""
-    return float("nan") if filling and (dtype.is_floating_point or dtype.is_complex) else filling
+    """What lies outside of tensors of a dtype: 0, or what no kernel can take for an index, a size or a number.
+
+    -1 is the smallest step away from what is there: an unchecked index that is read there stays between the guards.
+    """
+    if not filling:
+        return 0
+    if dtype.is_floating_point or dtype.is_complex:
+        return float("nan")
+    return -1 if dtype.is_signed else 1
 
 
 def _content(leaf: object) -> object:
