@@ -30,10 +30,24 @@ _ROW_COMPRESSED = {torch.sparse_csr, torch.sparse_bsr}
 _MKLDNN = torch._mkldnn  # the one layout without a public name
 
 
-#: Objects of classes known to C++ alone, such as packed weights, by the hash of what they stand for: an object, and the call that
-#: made it. The oldest are forgotten; each is alive while it is here, so a hash means one object.
-_made: dict[int, tuple[torch.ScriptObject, str, tuple[Any, ...], dict[str, Any]]] = {}
+#: What has no plain form but the call that made it, such as packed weights, by the hash of what it stands for: the object, and
+#: that call. The oldest are forgotten; each is alive while it is here, so a hash means one object.
+_made: dict[int, tuple[torch.ScriptObject | torch.Tensor, str, tuple[Any, ...], dict[str, Any]]] = {}
 _MADE = 1000
+
+#: Operators that return a tensor whose bytes are the address of an object in C++: a copy of them is refused, or crashes.
+_HANDS_OUT_ADDRESSES = {
+    "_quantized._wrapped_linear_prepack.default",
+    "_quantized.wrapped_fbgemm_pack_gemm_matrix_fp16.default",
+    "aten._wrapped_linear_prepack.default",
+    "aten.fbgemm_pack_gemm_matrix_fp16.default",
+    "aten.fbgemm_pack_quantized_matrix.KN",
+    "aten.fbgemm_pack_quantized_matrix.default",
+    "profiler._record_function_enter.default",
+}
+
+#: Dtypes of several elements to a byte, of which torch can make a tensor by quantizing alone.
+_PACKED = {torch.quint4x2, torch.quint2x4}
 
 
 def remember_making(result: Any, overload: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -45,20 +59,35 @@ def remember_making(result: Any, overload: str, args: tuple[Any, ...], kwargs: d
         args: its positional arguments.
         kwargs: its keyword arguments.
     """
-    if isinstance(result, torch.ScriptObject):
-        _made[hash(result)] = result, overload, args, kwargs
+    opaque = isinstance(result, torch.Tensor) and (overload in _HANDS_OUT_ADDRESSES or result.dtype in _PACKED)
+    if opaque or isinstance(result, torch.ScriptObject):
+        _made[_identity(result)] = result, overload, args, kwargs
         while len(_made) > _MADE:
             del _made[next(iter(_made))]
 
 
-def _making(value: torch.ScriptObject) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+def was_made(value: Any) -> bool:
+    """Whether a value is known by the call that made it: no copy of it works in its place."""
+    return isinstance(value, torch.ScriptObject | torch.Tensor) and _identity(value) in _made
+
+
+def _identity(value: torch.ScriptObject | torch.Tensor) -> int:
+    if isinstance(value, torch.ScriptObject):
+        return hash(value)
     try:
-        return _made[hash(value)][1:]
+        return hash(("storage", value.untyped_storage()._cdata))
+    except (NotImplementedError, RuntimeError):  # it has no storage, and is none of ours
+        return 0
+
+
+def _making(value: torch.ScriptObject | torch.Tensor) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    try:
+        return _made[_identity(value)][1:]
     except (KeyError, NotImplementedError, RuntimeError):
         raise Unrecordable(f"object of class {_class_name(value)}") from None
 
 
-def _class_name(value: torch.ScriptObject) -> str:
+def _class_name(value: Any) -> str:
     return str(value._type().qualified_name()).removeprefix("__torch__.torch.classes.")
 
 
@@ -141,11 +170,17 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """
     storages: dict[int, int] = {}
 
+    def of_made(value: Any) -> Any:
+        overload, made_args, made_kwargs = _making(value)
+        return ("made", overload, of(made_args), *((name, of(made_kwargs[name])) for name in sorted(made_kwargs)))
+
     def of(value: Any) -> Any:
         kind = type(value)
         if isinstance(value, torch.Tensor):
             if not _is_plain(value):
                 raise Unrecordable(f"tensor subclass {kind.__name__}")
+            if was_made(value):
+                return of_made(value)
             if value.layout is not torch.strided or value.is_quantized or value.is_nested:
                 return ("T*", *_special_signature(value), *map(of, parts_of(value).values()))
             pointer = value.untyped_storage()._cdata
@@ -179,8 +214,7 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
             known = process_group.plain(value)
             if known is not None:
                 return ("distributed", *known.items())
-            overload, made_args, made_kwargs = _making(value)
-            return ("made", overload, of(made_args), *((name, of(made_kwargs[name])) for name in sorted(made_kwargs)))
+            return of_made(value)
         if isinstance(value, list | tuple):  # torch.Size, named tuples of outputs used as arguments
             return (tuple, *map(of, value))
         if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
@@ -205,6 +239,8 @@ def _special_signature(tensor: torch.Tensor) -> tuple[Any, ...]:
 def _quantization(tensor: torch.Tensor) -> dict[str, Any]:
     """What turns a quantized tensor's integers into numbers, as far as it is not tensors itself."""
     scheme = tensor.qscheme()
+    if tensor.dtype in _PACKED:
+        raise Unrecordable(f"quantized tensor, {str(tensor.dtype).removeprefix('torch.')}")
     if scheme in (torch.per_tensor_affine, torch.per_tensor_symmetric):
         return {"scale": tensor.q_scale(), "zero_point": tensor.q_zero_point()}
     if scheme in (torch.per_channel_affine, torch.per_channel_symmetric, torch.per_channel_affine_float_qparams):
@@ -268,7 +304,7 @@ class _Encoder:
         """JSON for one argument: plain values as they are, everything else as an object with one telling key."""
         kind = type(value)
         if isinstance(value, torch.Tensor):
-            return {"tensor": self._tensor(value)}
+            return self._making_of(value) if was_made(value) else {"tensor": self._tensor(value)}
         if value is None or kind is bool or kind is int or kind is str:
             return value
         if kind is float:
@@ -295,10 +331,13 @@ class _Encoder:
             known = process_group.plain(value)
             if known is not None:
                 return known
-            overload, args, kwargs = _making(value)
-            named = {name: self.value(kwargs[name]) for name in sorted(kwargs)}
-            return {"made": {"overload": overload, "args": [self.value(a) for a in args], "kwargs": named}}
+            return self._making_of(value)
         raise Unrecordable(f"argument of type {kind.__name__}")
+
+    def _making_of(self, value: Any) -> dict[str, Any]:
+        overload, args, kwargs = _making(value)
+        named = {name: self.value(kwargs[name]) for name in sorted(kwargs)}
+        return {"made": {"overload": overload, "args": [self.value(a) for a in args], "kwargs": named}}
 
     def device(self, device: torch.device) -> str:
         if device.type == self.device_type:

@@ -21,7 +21,7 @@ _inventory: tuple[str, ...] = ()
 COMPOSITE_KEYS = ("CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd", "CompositeImplicitAutograd")
 
 #: A device's kernels live under its backend name alone or behind one of these prefixes (``SparseCPU``, ...).
-_FUNCTIONALITIES = ("", "Sparse", "SparseCsr", "Quantized", "NestedTensor", "Mkldnn")
+FUNCTIONALITIES = ("", "Sparse", "SparseCsr", "Quantized", "NestedTensor", "Mkldnn")
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,15 @@ def kind_of(op: torch._ops.OpOverload) -> str:
 
 
 @functools.cache
-def _backend(device_type: str) -> str:
+def backend_of(device_type: str) -> str:
     """The dispatch key of a device type: ``cpu`` -> ``CPU``."""
     return str(torch._C._dispatch_key_for_device(device_type))
 
 
 def kernels(op: torch._ops.OpOverload, device_type: str) -> tuple[str, ...]:
     """The dispatch keys under which an overload has a kernel that a call on a device can reach."""
-    backend = _backend(device_type)
-    keys = [prefix + backend for prefix in _FUNCTIONALITIES] + list(COMPOSITE_KEYS)
+    backend = backend_of(device_type)
+    keys = [prefix + backend for prefix in FUNCTIONALITIES] + list(COMPOSITE_KEYS)
     return tuple(k for k in keys if _has(op._name, k) or k in (str(p).removeprefix("DispatchKey.") for p in op.py_kernels))
 
 
@@ -131,31 +131,6 @@ def set_inventory(names: Iterable[str]) -> None:
 def form_signature(op: torch._ops.OpOverload) -> tuple[tuple[str, str], ...]:
     """Names and types of the arguments that are not out=: equal for the functional, in-place and out= form of an operator."""
     return tuple((a.name, str(a.real_type)) for a in op._schema.arguments if not a.is_out)
-
-
-def _only_wraps(op: torch._ops.OpOverload, device_type: str) -> bool:
-    """Whether an overload's one kernel is what torchgen makes for an out= form, and the functional form has none to call."""
-    if kind_of(op) != "out" or kernels(op, device_type) != ("CompositeExplicitAutograd",):
-        return False
-    packet = getattr(getattr(torch.ops, op.namespace), op._schema.name.partition("::")[2])
-    forms = (getattr(packet, name) for name in packet.overloads())
-    same = [f for f in forms if kind_of(f) != "out" and form_signature(f) == form_signature(op)]
-    return any(not kernels(f, device_type) for f in same)
-
-
-def why_never_called(op: torch._ops.OpOverload, device_type: str) -> str:
-    """Why an overload without recorded calls has none, as far as its schema and the dispatch table tell."""
-    if not kernels(op, device_type):
-        return f"no kernel for {device_type}"
-    if _only_wraps(op, device_type):
-        return f"no kernel for {device_type} in the functional form that it calls"
-    types = " ".join(str(a.type) for a in op._schema.arguments)
-    if "c10d.ProcessGroup" in types or op.namespace in ("c10d", "_c10d_functional", "_c10d_functional_autograd", "symm_mem"):
-        return "needs a process group"
-    if "__torch__.torch.classes." in types:
-        wanted = next(w for w in types.replace("[", " ").replace("]", " ").split() if w.startswith("__torch__"))
-        return f"takes an object of class {wanted.removeprefix('__torch__.torch.classes.').rstrip('?)')}"
-    return "no sample"
 
 
 set_inventory(qualified_name(n) for n in _REGISTERED)

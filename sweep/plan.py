@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from sweep import libraries
-from sweep.overloads import describe, device_types, inventory, resolve, why_never_called
+from sweep.not_called import why_never_called
+from sweep.overloads import describe, device_types, inventory, resolve
 
 
 class DeviceError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sweep.calls import KEPT_BYTES, LARGEST_BYTES, Unrecordable, build, encode, remember_making, signature
+from sweep.calls import KEPT_BYTES, LARGEST_BYTES, Unrecordable, build, encode, remember_making, signature, was_made
 from sweep.printing import expression
 
 
@@ -237,3 +237,44 @@ def test_the_layout_a_call_was_put_in_is_written_but_makes_no_other_call():
     plain, put = (encode("aten.abs.default", (torch.zeros(2),), {}, device="cpu", source="", layout=x) for x in ("", "sliced"))
     assert put.as_json()["layout"] == "sliced"
     assert plain.as_json()["id"] == put.as_json()["id"]
+
+
+def addressed():
+    """A tensor of bytes in which an address lies, and the weights that are there."""
+    pack, weight = torch.ops.aten.fbgemm_pack_gemm_matrix_fp16.default, torch.randn(4, 8)
+    result = pack(weight)
+    remember_making(result, "aten.fbgemm_pack_gemm_matrix_fp16.default", (weight,), {})
+    return result, weight
+
+
+@pytest.mark.skipif("fbgemm" not in torch.backends.quantized.supported_engines, reason="needs FBGEMM")
+def test_a_tensor_that_holds_an_address_is_written_as_the_call_that_made_it():
+    result, weight = addressed()
+    call = made(result)
+    assert call.cost() == weight.numel()
+    [rebuilt], _ = build(call, "cpu")
+    x, bias = torch.randn(3, 8), torch.zeros(4)
+    linear = torch.ops.aten.fbgemm_linear_fp16_weight.default
+    assert torch.equal(linear(x, rebuilt, bias), linear(x, result, bias))
+    with pytest.raises(RuntimeError):
+        linear(x, result.clone(), bias)
+    assert was_made(rebuilt)
+    assert was_made(result.detach())
+    assert not was_made(result.clone())
+    assert not was_made(weight.to_sparse())
+    assert signature((result,), {}) == signature((rebuilt,), {})
+
+
+def test_a_tensor_of_several_elements_to_a_byte_is_written_as_the_call_that_made_it():
+    args = (torch.randn(10, 8), torch.full((10,), 0.1), torch.zeros(10), 0, torch.quint4x2)
+    result = torch.ops.aten.quantize_per_channel.default(*args)
+    with pytest.raises(Unrecordable, match="quantized tensor, quint4x2"):
+        made(result)
+    remember_making(result, "aten.quantize_per_channel.default", args, {})
+    [rebuilt], _ = build(made(result), "cpu")
+    assert rebuilt.dtype is torch.quint4x2
+    rows = [
+        torch.ops.quantized.embedding_4bit(torch.ops.quantized.embedding_bag_prepack(weight), torch.tensor([0, 7, 9]))
+        for weight in (rebuilt, result)
+    ]
+    assert torch.equal(*rows)

@@ -48,6 +48,27 @@ def test_few_calls_show_every_rank_dtype_and_option():
     assert {c.args[2] for c in chosen} == {True, False}
 
 
+def test_a_mask_is_an_option():
+    masks = ([True, False], [True, True], [False, True])
+    calls = [encode("aten.native_layer_norm_backward.default", (torch.zeros(2), m), {}, device="cpu", source="") for m in masks]
+    assert len(representatives(calls, 10)) == 3
+
+
+@pytest.mark.parametrize(
+    ("functional", "out", "arguments", "layout"),
+    [
+        ("aten.quantize_per_tensor.default", "aten.quantize_per_tensor.out", (torch.ones(3), 0.1, 3, torch.quint8), "quantized"),
+        ("aten.to_mkldnn.default", "aten.to_mkldnn.out", (torch.ones(2, 3),), "_mkldnn"),
+        ("aten._to_sparse_csr.default", "aten._to_sparse_csr.out", (torch.eye(3),), "sparse_csr"),
+    ],
+)
+def test_an_out_form_gets_a_result_where_no_tensor_can_be_made_like_it(tmp_path, functional, out, arguments, layout):
+    attempt = attempts(resolve(out), out)
+    siblings.run(out, known(tmp_path, functional, arguments), attempt)
+    [call] = attempt.kept
+    assert call.tensors[call.kwargs["out"]["tensor"]]["layout"] == layout
+
+
 def test_an_out_form_gets_tensors_of_every_kind(tmp_path):
     attempt = attempts(aten.neg.out, "aten.neg.out")
     siblings.run("aten.neg.out", known(tmp_path, "aten.neg.default", (torch.ones(2, 3),)), attempt)

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sweep import process_group
 from sweep.accelerator import check_not_lost, waiter
-from sweep.calls import Call, Unrecordable, build, encode
+from sweep.calls import Call, Unrecordable, build, encode, was_made
 from sweep.corpus import aligned
 from sweep.process_state import Guard
 
@@ -260,7 +260,7 @@ class _Block:
 
 def _guarded(tensor: torch.Tensor, blocks: dict[int, _Block], filling: int) -> torch.Tensor:
     """A strided tensor on a copy of its storage between guards; tensors that share a storage share the copy."""
-    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or not tensor.untyped_storage().nbytes():
+    if not _may_move(tensor) or not tensor.untyped_storage().nbytes():
         return tensor
     storage = tensor.untyped_storage()
     if storage._cdata not in blocks:
@@ -270,7 +270,7 @@ def _guarded(tensor: torch.Tensor, blocks: dict[int, _Block], filling: int) -> t
 
 def _on_longer(tensor: torch.Tensor, longer: dict[int, torch.UntypedStorage], filling: int) -> torch.Tensor:
     """A strided tensor on a copy of its storage that goes on behind it, in memory that torch has allocated."""
-    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized:
+    if not _may_move(tensor):
         return tensor
     storage = tensor.untyped_storage()
     if storage._cdata not in longer:
@@ -280,6 +280,11 @@ def _on_longer(tensor: torch.Tensor, longer: dict[int, torch.UntypedStorage], fi
         whole.view(torch.uint8)[: storage.nbytes()].copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
         longer[storage._cdata] = whole.untyped_storage()
     return _moved(tensor, longer[storage._cdata])
+
+
+def _may_move(tensor: torch.Tensor) -> bool:
+    """Whether a copy of its one storage makes the same tensor."""
+    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_quantized and not was_made(tensor)
 
 
 def _moved(tensor: torch.Tensor, storage: torch.UntypedStorage) -> torch.Tensor:

@@ -22,6 +22,8 @@ def features(call: Call) -> frozenset[tuple[Any, ...]]:
             found.add((where, "rank", len(tensor.get("size", ())), tensor.get("layout", "strided")))
         elif isinstance(value, list):
             found.add((where, "length", min(len(value), 4)))
+            if value and all(isinstance(item, bool) for item in value):
+                found.add((where, "is", tuple(value)))
             for item in value[:2]:
                 look((where, "item"), item)
         elif isinstance(value, bool | str) or value is None:

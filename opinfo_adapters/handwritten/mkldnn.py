@@ -25,6 +25,7 @@ def opaque_tensors(device):
         yield call(aten._mkldnn_reshape.default, x, [x.shape[0], -1])
         yield call(aten._mkldnn_transpose.default, x, 0, 1)
         yield call(mkldnn._nbytes.default, x)
+        yield call(mkldnn.data_ptr.default, x)
         yield call(mkldnn._get_mkldnn_serialized_md.default, x)
 
 

@@ -118,6 +118,19 @@ def backward(device):
 
 
 @family
+def products_backward(device):
+    for dtype in (torch.float32, torch.float64):
+        x = _nested(device, dtype, [(2, 3), (4, 3)])
+        grad = _nested(device, dtype, [(2, 5), (4, 5)])
+        weight = torch.randn(5, 3, dtype=dtype, device=device)
+        for mask in ([True, True, True], [True, True, False], [False, True, False]):
+            yield call(aten.linear_backward.default, x, grad, weight, mask)
+        other = _nested(device, dtype, [(3, 5), (3, 5)])
+        for mask in ([True, True], [True, False], [False, True]):
+            yield call(aten.matmul_backward.default, grad, x, other, mask)
+
+
+@family
 def attention_softmax(device):
     for dtype in (torch.float32, torch.float64):
         for sizes in ([(2, 3), (4, 3)], [(1, 2), (1, 2), (3, 2)]):

@@ -115,7 +115,7 @@ def activations(device):
         yield call(quantized.threshold.default, x, 0.1, 0.0)
         yield call(quantized.clamp.default, x, -0.5, 0.5)
         yield call(quantized.dropout.default, x, SCALE, ZERO)
-        yield call(quantized.prelu.default, x, torch.tensor([0.25]), SCALE, ZERO)
+        yield call(quantized.prelu.default, x, quantize(1), SCALE, ZERO)
         for inplace in (False, True):
             yield call(quantized.relu6.default, x, inplace)
             yield call(quantized.leaky_relu.default, x, 0.1, inplace, SCALE, ZERO)

@@ -57,11 +57,9 @@ def wrapped_linear(device):
     scale, zero = torch.tensor(SCALE), torch.tensor(ZERO)
     for rows in (3, 1):
         x, weight, bias = torch.randn(rows, 8), torch.randn(4, 8), torch.zeros(4)
-        yield call(_quantized._wrapped_linear_prepack.default, weight, scale, torch.tensor(0), bias)
         yield call(
             _quantized.wrapped_quantized_linear.default, x, scale, zero, weight, scale, torch.tensor(0), bias, scale, zero, 4
         )
-        yield call(_quantized.wrapped_fbgemm_pack_gemm_matrix_fp16.default, weight)
 
 
 def _convolution(rank, *, transposed=False):
@@ -134,7 +132,7 @@ def embeddings(device):
     indices, offsets = torch.tensor([0, 2, 1, 4]), torch.tensor([0, 2])
     for bits, dtype in (("byte", torch.quint8), ("4bit", torch.quint4x2)):
         scales, zeros = torch.full((10,), SCALE), torch.zeros(10)
-        weight = torch.quantize_per_channel(torch.randn(10, 8), scales, zeros, 0, dtype)
+        weight = yield call(torch.ops.aten.quantize_per_channel.default, torch.randn(10, 8), scales, zeros, 0, dtype)
         packed = yield call(quantized.embedding_bag_prepack.default, weight)
         yield call(quantized.embedding_bag_unpack.default, packed)
         yield call(getattr(quantized, f"embedding_{bits}").default, packed, indices)

@@ -40,6 +40,24 @@ def layers(device):
 
 
 @family
+def onednn_layers(device):
+    if torch.device(device).type != "cpu" or not torch.backends.mkldnn.is_available():
+        return
+    x, state = torch.randn(7, _BATCH, _FEATURES), torch.zeros(_BATCH, _HIDDEN)
+    weights = _weights(4, True, 1, {})
+    lstm = 2  # its number among oneDNN's kinds of cell
+    for reverse, train in itertools.product((False, True), repeat=2):
+        options = (lstm, _HIDDEN, 1, True)
+        made = yield call(aten.mkldnn_rnn_layer.default, x, *weights, state, state, reverse, [], *options, False, False, train)
+        if made is None:
+            continue
+        output, hidden, cell, workspace = made
+        grads = torch.ones_like(output), torch.zeros_like(hidden), torch.zeros_like(cell)
+        given = (x, *weights, state, state, output, hidden, cell, *grads, reverse)
+        yield call(aten.mkldnn_rnn_layer_backward.default, *given, *options, True, False, [], False, workspace)
+
+
+@family
 def cells(device):
     for dtype, biases in itertools.product(_DTYPES, (True, False)):
         options = {"dtype": dtype, "device": device}

@@ -28,7 +28,8 @@ def inductor(device):
 def profiler(device):
     ops = torch.ops.profiler
     for arguments in (("name",), ("name", "what it is given")):
-        yield call(ops._record_function_enter.default, *arguments)
+        handle = yield call(ops._record_function_enter.default, *arguments)
+        yield call(ops._record_function_exit.default, handle)
         record = yield call(ops._record_function_enter_new.default, *arguments)
         yield call(ops._record_function_exit._RecordFunction, record)
 
