@@ -248,10 +248,10 @@ def _finding(
     """One finding over all the calls that show it, with the smallest of them as its example."""
     positions = sorted(where, key=lambda at: (calls[at].cost(), len(calls[at].key()), at))
     checker = checkers.get(key[0])
-    example, at = "", positions[0]
+    example, shown, at = "", where[positions[0]], positions[0]
     if tried and checker is not None:
         fakes.next_call()
-        example, at = _example(key, positions, calls, checker, op, device)
+        example, shown = _example(key, positions, calls, checker, op, device) or (example, shown)
     if not example:
         text = next(filter(None, (expression(calls[at], device, fill) for fill in reversed(FILLS))), f"torch.ops.{op}")
         example = f"{text}  # with the recorded values: python -m sweep show {calls[at].overload} {at}"
@@ -260,8 +260,8 @@ def _finding(
         output=key[1],
         kind=key[2],
         index=key[3],
-        fake=where[at].expected,
-        real=where[at].real,
+        fake=shown.expected,
+        real=shown.real,
         sides=(checker.expected, checker.real) if checker else ("fake", "real"),
         dtypes=_dtypes(calls[at] for at in positions),
         calls=len(positions),
@@ -282,26 +282,27 @@ def _dtypes(calls: Any) -> tuple[str, ...]:
 
 def _example(
     key: _Key, positions: list[int], calls: list[Call], checker: crossref.CrossRef, op: torch._ops.OpOverload, device: str
-) -> tuple[str, int]:
-    """The simplest text of the smallest call that shows a finding when it is evaluated, and that call's position."""
+) -> tuple[str, Mismatch] | None:
+    """The simplest text of the smallest call that shows a finding when evaluated, and how it does: sizes may hang on values."""
     for at in positions[:_EXAMPLES_TRIED]:
         for fill in FILLS:
             text = expression(calls[at], device, fill)
-            if text is not None and _shows(key, text, checker, op):
-                return text, at
-    return "", positions[0]
+            shown = None if text is None else _shown(key, text, checker, op)
+            if text is not None and shown is not None:
+                return text, shown
+    return None
 
 
-def _shows(key: _Key, text: str, checker: crossref.CrossRef, op: torch._ops.OpOverload) -> bool:
-    """Whether a printed call, evaluated as it stands, shows a finding."""
+def _shown(key: _Key, text: str, checker: crossref.CrossRef, op: torch._ops.OpOverload) -> Mismatch | None:
+    """A finding as a printed call shows it, evaluated as it stands; ``None`` if it does not."""
     arguments = text[text.index("(") :]
 
     def make() -> tuple[list[Any], dict[str, Any]]:
         return eval(f"capture{arguments}", {"torch": torch, "capture": lambda *args, **kwargs: (list(args), kwargs)})
 
     try:
-        return any((f.output, f.kind, f.index) == key[1:] for f in checker.check(op, make))
+        return next((f for f in checker.check(op, make) if (f.output, f.kind, f.index) == key[1:]), None)
     except Unusable:
         raise
     except Exception:  # for these values it cannot even be evaluated, or the real call refuses them: not an example
-        return False
+        return None

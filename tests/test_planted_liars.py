@@ -61,6 +61,18 @@ def test_a_size_that_depends_on_data_is_a_wildcard_and_all_else_is_compared():
     assert (finding.what, finding.fake) == ("output 0 strides[0]", "float32 (?, 3) strides (6, 2)")
 
 
+def test_the_answers_shown_are_those_of_the_example_as_it_is_printed():
+    op = planted.define(
+        "summing",
+        "(Tensor x) -> Tensor",
+        lambda x: x.new_zeros(int(x.sum())),
+        lambda x: x.new_empty(7),
+    )
+    [finding] = check_calls(op, [planted.call(op, sample())], "cpu", ["fake"]).findings
+    assert finding.what == "output 0 size[0]"
+    assert finding.real == f"float32 {tuple(eval(finding.example).shape)} strides (1,)" != "float32 (276,) strides (1,)"
+
+
 def test_findings_of_many_calls_are_counted_and_the_smallest_call_is_the_example():
     op = planted.stride_liar(1)
     calls = [planted.call(op, torch.zeros(2, 3, 4)), planted.call(op, torch.zeros(2, 3, 4, dtype=torch.int64))]
