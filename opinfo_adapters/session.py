@@ -70,7 +70,8 @@ def run_task(
         attempts: which attempts to make: ``skip``, ``crashes`` and ``only`` of ``Attempts``.
 
     Returns:
-        What happened, as counts: ``dispatched`` and ``calls``; ``unrecordable``, ``failures`` and ``refused`` by text.
+        What happened, as counts: ``dispatched`` and ``calls``; ``unrecordable``, ``failures`` and ``refused`` by text. Of a
+        derivation that found the first call of nothing, ``why``.
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
@@ -96,7 +97,7 @@ def _derive(
     if attempt.kept and "only" not in attempts:
         written = [{**c.as_json(), "incidental": None, "repeats": True} for c in attempt.kept]
         corpus.write_file(file, written, [bytes(c.data) for c in attempt.kept])
-    nothing = {} if attempt.kept or known.is_called(overload) else {f"{module} of {overload}: nothing works: {attempt.last}": 1}
+    why = "" if attempt.kept or known.is_called(overload) else attempt.why()
     made = len(attempt.kept)
     refused = {f"{module}: {why}": n for why, n in attempt.refused.items()}
     return {
@@ -104,7 +105,8 @@ def _derive(
         "calls": made,
         "refused": refused,
         "unrecordable": {},
-        "failures": nothing,
+        "failures": {},
+        "why": why,
     }
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from opinfo_adapters import GUESSED
 from sweep.files import replace
 
 #: How many of the slowest tasks a summary names.
@@ -70,6 +71,18 @@ class Journal:
         else:
             self.tasks[line["stage"], line["task"]] = line
 
+    def refusals(self) -> dict[str, str]:
+        """Overload -> what its derived calls were refused for, if a task has found none that is not.
+
+        What forms of the same operator are called with tells more than what is guessed from a schema.
+        """
+        tried = sorted(self.tasks.items(), key=lambda item: (item[0][1].startswith(f"{GUESSED}:"), item[0]))
+        found: dict[str, str] = {}
+        for (_, task), done in tried:
+            if done.get("why"):
+                found.setdefault(task.partition(":")[2], done["why"])
+        return found
+
     def counts(self) -> dict[str, Any]:
         """What could not be recorded, as counts, for the manifest of a corpus."""
         refused: Counter[str] = Counter()
@@ -99,6 +112,9 @@ class Journal:
             "tasks that took longest, in seconds": [f"{done['seconds']:7.1f} {done['task']}" for done in slowest],
             "processes that were lost, and what they were at": _lines(counts["lost"]),
             "samples that could not be generated or run": _lines(counts["failures"]),
+            "overloads of which no derived call works, and why": [
+                f"{name}: {why}" for name, why in sorted(self.refusals().items())
+            ],
         }
         head = f"{counts['tasks']} tasks, {counts['dispatched']} dispatched calls; {seconds} s in the finished stages"
         return "\n".join([head, *(line for title, lines in parts.items() for line in ("", f"{title}:", *lines))]) + "\n"

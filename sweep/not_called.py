@@ -1,4 +1,4 @@
-"""Why an overload has no calls, as far as its schema and the dispatch table tell: what has no kernel that a call could end in."""
+"""Why an overload has no calls: it has no kernel that a call could end in, refuses what is tried, or takes what is not there."""
 
 from __future__ import annotations
 
@@ -54,13 +54,21 @@ def _computes(name: str, key: str) -> bool:
         return False
 
 
-def why_never_called(op: torch._ops.OpOverload, device_type: str) -> str:
-    """Why an overload without recorded calls has none, as far as its schema and the dispatch table tell."""
+def why_never_called(op: torch._ops.OpOverload, device_type: str, refusal: str = "") -> str:
+    """Why an overload without recorded calls has none, as far as its schema, the dispatch table and recording tell.
+
+    Args:
+        op: the overload.
+        device_type: such as ``cpu``.
+        refusal: what all calls that were tried of it were refused for.
+    """
     if not kernels(op, device_type):
         return f"no kernel for {device_type}"
     called = _called_form(op)
     if called and not _reachable(op, device_type):
         return f"no kernel for {device_type} by way of {qualified_name(called._name)}, which it calls"
+    if refusal:
+        return f"refuses what is tried: {refusal}"
     types = " ".join(str(a.type) for a in op._schema.arguments)
     if "c10d.ProcessGroup" in types or op.namespace in ("c10d", "_c10d_functional", "_c10d_functional_autograd", "symm_mem"):
         return "needs a process group"

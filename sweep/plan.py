@@ -69,16 +69,19 @@ def names(mark: Callable[[int, str], None] | None = None) -> list[str]:
     return inventory()
 
 
-def reasons(device_type: str, called: list[str], mark: Callable[[int, str], None] | None = None) -> dict[str, str]:
+def reasons(
+    device_type: str, called: list[str], refusals: dict[str, str], mark: Callable[[int, str], None] | None = None
+) -> dict[str, str]:
     """Overload -> why it is not called, empty for those that have recorded calls.
 
     Args:
         device_type: such as ``cpu``.
         called: the overloads that have recorded calls; those that this torch does not know are left out.
+        refusals: overload -> what all calls that were tried of it were refused for.
         mark: not used.
     """
     have = set(called)
-    return {n: "" if n in have else why_never_called(resolve(n), device_type) for n in inventory()}
+    return {n: "" if n in have else why_never_called(resolve(n), device_type, refusals.get(n, "")) for n in inventory()}
 
 
 def listing(device: str | None, mark: Callable[[int, str], None] | None = None) -> list[dict[str, Any]]:

@@ -163,6 +163,7 @@ def _make(
         "format": corpus.FORMAT,
         "fingerprint": made_from,
         "overloads": merger.written,
+        "refusals": {name: why for name, why in journal.refusals().items() if name not in merger.written},
         "log": journal.counts(),
         "seconds": round(sum(journal.stages), 1),
     }

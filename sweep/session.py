@@ -138,7 +138,8 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
             selected = select(sorted({*inventory, *known}), options.ops)
             folder, manifest = _corpus(options, identity, out)
             called = list(manifest["overloads"])
-            reasons = sandbox.request("sweep.plan:reasons", device_type=identity["device_type"], called=called)
+            refusals = manifest.get("refusals", {})
+            reasons = sandbox.request("sweep.plan:reasons", device_type=identity["device_type"], called=called, refusals=refusals)
     except (crossref.UnknownCrossRef, expect.ExpectError, corpus.CorpusError) as error:
         raise UsageError(str(error)) from None
     return Plan(

@@ -180,6 +180,23 @@ def test_a_recurrent_layer_that_reads_expanded_batch_sizes_as_if_they_were_conti
         assert isinstance(refused, ReadsOutside)
 
 
+def test_what_most_calls_are_refused_for_is_told_in_a_sentence(library):
+    def kernel(x):
+        raise RuntimeError(
+            f'x > 0 INTERNAL ASSERT FAILED at "/build/a.cpp":{len(x)}, please report a bug to PyTorch. Expected it'
+            if len(x) > 1
+            else "odd"
+        )
+
+    library.define("refuses(Tensor x) -> Tensor")
+    library.impl("refuses", kernel, "CPU")
+    attempt = attempts(torch.ops.sweep_derived.refuses.default, "sweep_derived.refuses.default")
+    assert attempt.why() == ""
+    for size in (1, 2, 3):
+        attempt([torch.ones(size)], {}, "test")
+    assert attempt.why() == "RuntimeError: x > 0 INTERNAL ASSERT FAILED"
+
+
 def test_what_was_accepted_before_too_many_deaths_is_kept():
     attempt = Attempts("aten.neg.default", aten.neg.default, "cpu", mark=lambda *_: None, skip=(1,), stop=3)
     refused = [attempt([torch.ones(n)], {}, "test") for n in range(1, 7)]

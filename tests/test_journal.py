@@ -46,6 +46,19 @@ def test_one_that_goes_on_knows_all_that_was_written(tmp_path):
         assert len(journal.tasks) == 3
 
 
+def test_what_forms_of_an_operator_are_refused_for_says_more_than_what_guesses_are(tmp_path):
+    with Journal(tmp_path / "journal", WHAT, resume=False) as journal:
+        for stage, task, why in (
+            (2, "schemas:aten.a.out", "TypeError: guessed"),
+            (2, "schemas:aten.b.out", "TypeError: guessed"),
+            (3, "siblings:aten.a.out", "RuntimeError: carried over"),
+            (1, "siblings:aten.c.out", ""),
+        ):
+            journal.ended(stage, task, 1.0, {**DONE, "why": why})
+    assert journal.refusals() == {"aten.a.out": "RuntimeError: carried over", "aten.b.out": "TypeError: guessed"}
+    assert "\naten.a.out: RuntimeError: carried over\n" in journal.summary()
+
+
 OTHER = json.dumps({**WHAT, "fingerprint": {"torch": "2.12.0"}}) + '\n{"finished": 0, "seconds": 1.0}\n'
 
 

@@ -50,3 +50,9 @@ def test_a_generated_kernel_that_calls_one_that_there_is_not(overload, why, atte
 )
 def test_what_can_be_called_has_no_such_reason(overload):
     assert why_never_called(resolve(overload), "cpu") == "no sample"
+
+
+def test_what_refuses_all_that_is_tried_says_so():
+    why = why_never_called(resolve("aten._mkldnn_transpose_.default"), "cpu", "RuntimeError: not supported yet")
+    assert why == "refuses what is tried: RuntimeError: not supported yet"
+    assert why_never_called(resolve("aten._values_copy.out"), "cpu", "NotImplementedError: no").startswith("no kernel for cpu")

@@ -37,6 +37,10 @@ _OF_VALUES = re.compile(
     r"out of (range|bounds)|\bind(ex|ices)\b|between 0 and|probabilit|negative|less than|greater than", re.IGNORECASE
 )
 
+#: What only the build or the process decides in a message: where in its sources an assertion stands, and addresses.
+_OF_A_BUILD = re.compile(r" at \"/\S+\":\d+, please report a bug to PyTorch")
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+
 #: What torch says of memory that it has not allocated itself.
 _NOT_RESIZABLE = "not resizable"
 
@@ -60,7 +64,6 @@ class Attempts:
     Attributes:
         kept: the calls that were accepted, in the order in which they were made.
         refused: how many were not, by what raised.
-        last: the last refusal.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class Attempts:
     ) -> None:
         self.kept: list[Call] = []
         self.refused: Counter[str] = Counter()
-        self.last = ""
+        self._refusals: Counter[str] = Counter()
         self._name, self._op, self._device = name, op, device
         self._mark, self._skip, self._crashes = mark, frozenset(skip), frozenset(crashes)
         self._only, self._stop = only, stop
@@ -193,10 +196,20 @@ class Attempts:
             raise WritesOutside("writes outside of the tensors that it is given")
         return answer
 
+    def why(self) -> str:
+        """What most calls were refused for, as one sentence; empty if none was."""
+        return max(self._refusals, key=lambda text: self._refusals[text], default="")
+
     def _refuse(self, error: BaseException) -> BaseException:
         self.refused[type(error).__name__] += 1
-        self.last = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+        self._refusals[f"{type(error).__name__}: {_sentence(error)}"] += 1
         return error
+
+
+def _sentence(error: BaseException) -> str:
+    """What an error says first, without what differs between two processes or builds."""
+    text = _OF_A_BUILD.sub("", (str(error).splitlines() or [""])[0])
+    return re.split(r"[.;] ", _ADDRESS.sub("0x...", text), maxsplit=1)[0].rstrip(" .:")[:120]
 
 
 def _tight(call: Call) -> Call:
