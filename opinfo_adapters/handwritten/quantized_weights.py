@@ -62,6 +62,19 @@ def wrapped_linear(device):
         )
 
 
+@family
+def dynamic_4bit(device):
+    aten, rows = torch.ops.aten, 4
+    for columns, block in ((32, 32), (64, 32), (64, 64)):
+        nibbles = torch.randint(0, 255, (rows, columns // 2), dtype=torch.uint8)
+        for bias in (torch.zeros(rows), None):
+            scales = torch.ones(rows, columns // block)
+            packed = yield call(aten._dyn_quant_pack_4bit_weight.default, nibbles, scales, bias, block, columns, rows)
+            for batch in (1, 3):
+                x = torch.randn(batch, columns)
+                yield call(aten._dyn_quant_matmul_4bit.default, x, packed, block, columns, rows)
+
+
 def _convolution(rank, *, transposed=False):
     """Everything about a convolution of a spatial rank: packing, running, asking, unpacking."""
     name = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
