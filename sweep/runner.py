@@ -9,7 +9,7 @@ import functools
 import gc
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,32 @@ def _rare_collection(calls: int) -> Iterator[None]:
 def count(name: str, folder: str, mark: Callable[[int, str], None] = lambda call, phase: None) -> int:
     """How many calls of an overload are recorded."""
     return len(corpus.load(Path(folder), name))
+
+
+def make_real(
+    name: str,
+    folder: str,
+    call: int,
+    device: str,
+    memory: int = 0,
+    mark: Callable[[int, str], None] = lambda call, phase: None,
+) -> None:
+    """Makes the real call of one recorded call, and no other, to see whether it takes the process with it; it may raise.
+
+    Raises:
+        Unusable: no other call may be made in this process.
+    """
+    op = resolve(name)
+    recorded = corpus.load(Path(folder), name)[call]
+    _limit_memory(device, memory)
+    process_group.ensure_for(name)
+    mark(call, "real")
+    guard = Guard()
+    args, kwargs = _maker(op, recorded, device)()
+    with _own_randomness(device), suppress(crossref.RealRaised):
+        torch.manual_seed(recorded.seed())
+        Fakes(op, wait=waiter(device)).real(op, args, kwargs)
+    guard.restore()
 
 
 def show(

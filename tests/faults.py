@@ -18,6 +18,7 @@ NAMESPACE = "sweep_faults"
 ENDINGS = {
     "segfault": "crash SIGSEGV",
     "abort": "crash SIGABRT",
+    "crashes": "crash SIGSEGV",
     "leave": "exit 0",
     "leave3": "exit 3",
     "loop": "timeout",
@@ -145,6 +146,7 @@ def _bodies() -> dict[str, Any]:
         "benchmark": lambda x: torch._C._set_cudnn_benchmark(True),
         "coin": lambda x: None,
         "fakecrash": lambda x: None,
+        "crashes": _segfault,
         "dtypeliar": lambda x: torch.set_default_dtype(torch.float64),
     }
 
@@ -157,7 +159,7 @@ def _define(name: str, body: Any) -> None:
         return x.clone()
 
     def fake(x: Any) -> Any:
-        if name == "fakecrash":
+        if name in ("fakecrash", "crashes"):
             _segfault(x)
         return torch.empty_like(x, dtype=torch.int64 if name == "dtypeliar" else None)
 

@@ -189,14 +189,21 @@ def test_a_child_survives_ctrl_c_until_its_parent_ends_it(tmp_path):
 # --- supervisor --------------------------------------------------------------------------------------------------------
 
 
-def supervised(*outcomes, recorded=5):
-    """A supervisor whose sandbox has these outcomes, one after the other, and the requests that were made of it."""
+def supervised(*outcomes, recorded=5, real=None):
+    """A supervisor whose sandbox has these outcomes, one after the other, and the requests that were made of it.
+
+    ``real`` is how the real call of one that crashed elsewhere ends.
+    """
     waiting, made = list(outcomes), []
 
     def request(function, **arguments):
         name = function.partition(":")[2]
         if name == "count":
             return recorded
+        if name == "make_real":
+            if real is not None:
+                raise real
+            return None
         if name == "show":
             return {"text": f"call {arguments['call']}", "dtypes": ["float32"], "source": "test", "layout": ""}
         made.append((arguments["skip"], arguments["examples"]))
@@ -237,6 +244,21 @@ def test_a_call_that_kills_is_a_finding_and_the_others_are_still_made():
         ("functionalize", "timeout", 1, "call 3"),
         ("functionalize", "dtype", 1, "example"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("died", "real", "found"),
+    [
+        (Died("crash SIGSEGV", 1, "fake"), None, ("fake", "crash SIGSEGV")),
+        (Died("crash SIGSEGV", 1, "fake"), Died("crash SIGABRT", 1, "real"), ("every", "crash SIGABRT")),
+        (Died("timeout", 1, "fake"), Died("crash SIGABRT", 1, "real"), ("fake", "timeout")),
+        (Died("crash SIGSEGV", 1, "fake real"), None, ("every", "crash SIGSEGV")),
+    ],
+)
+def test_a_crash_on_a_predicted_path_is_the_real_calls_if_that_crashes_by_itself(died, real, found):
+    supervisor, made = supervised(died, (), real=real)
+    assert endings(supervisor.run("aten.abs.default")) == [(*found, 1, "call 1")]
+    assert made == [([], True), ([1], True)]
 
 
 def test_deaths_of_one_kind_are_one_finding_with_the_first_call_as_its_example():
