@@ -59,11 +59,15 @@ def remember_making(result: Any, overload: str, args: tuple[Any, ...], kwargs: d
         args: its positional arguments.
         kwargs: its keyword arguments.
     """
-    opaque = isinstance(result, torch.Tensor) and (overload in _HANDS_OUT_ADDRESSES or result.dtype in _PACKED)
-    if opaque or isinstance(result, torch.ScriptObject):
+    if is_opaque(result, overload) or isinstance(result, torch.ScriptObject):
         _made[_identity(result)] = result, overload, args, kwargs
         while len(_made) > _MADE:
             del _made[next(iter(_made))]
+
+
+def is_opaque(result: Any, overload: str) -> bool:
+    """Whether what an overload returned is a tensor whose bytes cannot be copied, or say nothing."""
+    return isinstance(result, torch.Tensor) and (overload in _HANDS_OUT_ADDRESSES or result.dtype in _PACKED)
 
 
 def was_made(value: Any) -> bool:

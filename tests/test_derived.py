@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from opinfo_adapters.derived import Known, arguments, layouts, schemas, siblings
+from opinfo_adapters.derived import Known, arguments, guards, layouts, schemas, siblings
 from opinfo_adapters.derived.attempts import Attempts, ReadsOutside, ValuesRefused
+from opinfo_adapters.derived.guards import WritesOutside
 from opinfo_adapters.derived.selection import representatives
 from sweep import corpus
 from sweep.calls import encode
@@ -147,6 +148,42 @@ def test_a_call_that_writes_outside_of_its_tensors_is_not_kept(library):
     assert attempt([torch.zeros(4), 0], {}, "test") is None
     assert "outside" in str(attempt([torch.zeros(4), 8], {}, "test"))
     assert len(attempt.kept) == 1
+
+
+def test_a_call_that_writes_far_outside_harms_no_other(library):
+    """As an upsampling kernel of torch 2.13 does that takes an out= tensor for contiguous."""
+    library.define("far(Tensor(a!) x, int past) -> ()")
+    library.impl("far", lambda x, past: ctypes.memset(x.data_ptr(), 1, x.nbytes + past) and None, "CPU")
+    attempt = attempts(torch.ops.sweep_derived.far.default, "sweep_derived.far.default")
+    for past in (200_000, 0, 200_000, 0):
+        refused = attempt([torch.zeros(4 + len(attempt.kept)), past], {}, "test")
+        assert isinstance(refused, WritesOutside) if past else refused is None
+    assert len(attempt.kept) == 2
+
+
+@pytest.mark.parametrize("nbytes", [16, 64 * 1024, 64 * 1024 + 16])
+def test_guards_are_around_storages_of_any_size_and_hold_what_they_should(nbytes):
+    for shorter in (0, 8):
+        for filling, outside in ((0, 0), (1, -1)):
+            tensor = torch.arange((nbytes - shorter) // 8)
+            with guards.between([tensor, tensor[1:]], filling) as (one, other):
+                assert torch.equal(one, tensor)
+                assert torch.equal(other, tensor[1:])
+                assert one.untyped_storage()._cdata == other.untyped_storage()._cdata != tensor.untyped_storage()._cdata
+                beside = [ctypes.c_int64.from_address(at).value for at in (one.data_ptr() - 8, one.data_ptr() + one.nbytes)]
+                assert beside == [outside, outside]
+
+
+def test_an_address_is_no_answer_that_depends_on_what_lies_outside():
+    name = "aten.fbgemm_pack_gemm_matrix_fp16.default"
+    answers = iter([1, 2, 2, 1])  # addresses come again in any order
+
+    def pack(weight):
+        return torch.tensor([next(answers, 0)])
+
+    op = type("Packs", (), {"_schema": resolve(name)._schema, "__call__": staticmethod(pack)})()
+    attempt = attempts(op, name)
+    assert attempt([torch.ones(2, 2)], {}, "test") is None
 
 
 def test_a_call_whose_answer_depends_on_what_lies_outside_of_its_tensors_is_not_kept(library):

@@ -11,7 +11,6 @@ refuses for the values that it is given is not tried there.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -19,14 +18,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
+from opinfo_adapters.derived import guards
 from sweep import process_group
 from sweep.accelerator import check_not_lost, waiter
-from sweep.calls import Call, Unrecordable, build, encode, was_made
-from sweep.corpus import aligned
+from sweep.calls import Call, Unrecordable, build, encode, is_opaque
 from sweep.process_state import Guard
 
 #: A call of more tensor elements than this is not tried: it would cost more than it tells.
@@ -43,9 +41,6 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 #: What torch says of memory that it has not allocated itself.
 _NOT_RESIZABLE = "not resizable"
-
-#: Bytes of guard on each side of a storage.
-_GUARD = 4096
 
 
 class Attempts:
@@ -146,9 +141,7 @@ class Attempts:
             ReadsOutside: it is refused for what they hold there.
         """
         for filling in (0, 1):
-            args, kwargs = build(call, "cpu")
-            move = functools.partial(_on_longer, longer={}, filling=filling)
-            args, kwargs = tree_map_only(torch.Tensor, move, (args, kwargs))
+            args, kwargs = guards.on_longer(build(call, "cpu"), filling)
             try:
                 with torch.no_grad():
                     self._op(*args, **kwargs)
@@ -165,7 +158,7 @@ class Attempts:
             Why it is refused there; empty if it is not, or only because this memory cannot be resized.
 
         Raises:
-            WritesOutside: it changed a guard.
+            opinfo_adapters.derived.guards.WritesOutside: it changed a guard.
             ReadsOutside: its answer depends on what the guards hold.
             ValuesRefused: it is for an accelerator, and the CPU refuses the values that it is given.
         """
@@ -175,26 +168,23 @@ class Attempts:
         # Once more in the opposite order: what is left in new memory by the run before, which some kernels return, differs then.
         if zeros != others and (others, zeros) == (self._between_guards(call, 1), self._between_guards(call, 0)):
             raise ReadsOutside("reads outside of the tensors that it is given")
-        refusals = [str(answer[1]) for answer in (zeros, others) if isinstance(answer[0], type)]
+        refusals = [str(answer[1]) for answer in (zeros, others) if answer and isinstance(answer[0], type)]
         return "" if any(_NOT_RESIZABLE in text for text in refusals) else next(iter(refusals), "")
 
     def _between_guards(self, call: Call, filling: int) -> list[object]:
-        """What a call answers on storages between guards of zeros, or of what nothing can be made of."""
-        args, kwargs = build(call, "cpu")
-        blocks: dict[int, _Block] = {}
-        args, kwargs = tree_map_only(torch.Tensor, lambda t: _guarded(t, blocks, filling), (args, kwargs))
-        try:
-            with torch.no_grad(), _filled_allocations(), torch.random.fork_rng(devices=()):
-                torch.manual_seed(0)
-                result = self._op(*args, **kwargs)
-        except BaseException as error:  # what it is worth, the call itself will tell: this memory cannot be resized, for one
-            answer: list[object] = [type(error), str(error)]
-        else:
+        """What a call answers on storages between guards of zeros, or of what nothing can be made of; nothing if it has none."""
+        given = build(call, "cpu")
+        with guards.between(given, filling) as (args, kwargs), _filled_allocations(), torch.random.fork_rng(devices=()):
+            try:
+                with torch.no_grad():
+                    torch.manual_seed(0)
+                    result = self._op(*args, **kwargs)
+            except BaseException as error:  # what it is worth, the call itself will tell: this memory cannot be resized, for one
+                return [type(error), str(error)]
+            if all(given is moved for given, moved in zip(tree_leaves(given), tree_leaves((args, kwargs)), strict=True)):
+                return []
             seen = (result, args, kwargs) if self._op._schema.is_mutable else result
-            answer = [_content(leaf) for leaf in tree_leaves(seen)]
-        if any(not block.is_whole() for block in blocks.values()):
-            raise WritesOutside("writes outside of the tensors that it is given")
-        return answer
+            return [leaf.shape if is_opaque(leaf, self._name) else _content(leaf) for leaf in tree_leaves(seen)]
 
     def why(self) -> str:
         """What most calls were refused for, as one sentence; empty if none was."""
@@ -236,89 +226,12 @@ def _is_refused_for_values(answer: list[object]) -> bool:
     return False
 
 
-class WritesOutside(Exception):
-    """A kernel wrote where it has no business."""
-
-
 class ReadsOutside(Exception):
     """A kernel made its answer of what is not its argument."""
 
 
 class ValuesRefused(Exception):
     """What is asked for lies outside of what there is, and only the CPU can say so and live."""
-
-
-class _Block:
-    """A copy of a storage between two guards.
-
-    Args:
-        storage: what is copied.
-        dtype: of the tensor on it, as which the guards are filled.
-        filling: what the guards hold: 0, or 1 for what nothing can be made of (see ``_filler``).
-    """
-
-    def __init__(self, storage: torch.UntypedStorage, dtype: torch.dtype, filling: int) -> None:
-        self._guard = (
-            torch.full((_GUARD // dtype.itemsize,), _filler(dtype, filling), dtype=dtype).view(torch.uint8).numpy().tobytes()
-        )
-        self._bytes = aligned(np.frombuffer(self._guard + bytes(storage.nbytes()) + self._guard, np.uint8))
-        inner = torch.frombuffer(self._bytes, dtype=torch.uint8, offset=_GUARD, count=storage.nbytes())
-        inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
-        self.storage = inner.untyped_storage()
-
-    def is_whole(self) -> bool:
-        """Whether the guards hold what they held."""
-        return self._bytes[:_GUARD].tobytes() == self._guard == self._bytes[-_GUARD:].tobytes()
-
-
-def _guarded(tensor: torch.Tensor, blocks: dict[int, _Block], filling: int) -> torch.Tensor:
-    """A strided tensor on a copy of its storage between guards; tensors that share a storage share the copy."""
-    if not _may_move(tensor) or not tensor.untyped_storage().nbytes():
-        return tensor
-    storage = tensor.untyped_storage()
-    if storage._cdata not in blocks:
-        blocks[storage._cdata] = _Block(storage, tensor.dtype, filling)
-    return _moved(tensor, blocks[storage._cdata].storage)
-
-
-def _on_longer(tensor: torch.Tensor, longer: dict[int, torch.UntypedStorage], filling: int) -> torch.Tensor:
-    """A strided tensor on a copy of its storage that goes on behind it, in memory that torch has allocated."""
-    if not _may_move(tensor):
-        return tensor
-    storage = tensor.untyped_storage()
-    if storage._cdata not in longer:
-        whole = torch.full(
-            ((storage.nbytes() + _GUARD) // tensor.dtype.itemsize,), _filler(tensor.dtype, filling), dtype=tensor.dtype
-        )
-        whole.view(torch.uint8)[: storage.nbytes()].copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
-        longer[storage._cdata] = whole.untyped_storage()
-    return _moved(tensor, longer[storage._cdata])
-
-
-def _may_move(tensor: torch.Tensor) -> bool:
-    """Whether a copy of its one storage makes the same tensor."""
-    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_quantized and not was_made(tensor)
-
-
-def _moved(tensor: torch.Tensor, storage: torch.UntypedStorage) -> torch.Tensor:
-    """A tensor that lies in another storage as a strided one does in its own."""
-    copy = torch.empty(0, dtype=tensor.dtype)
-    copy.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
-    torch._C._set_conj(copy, tensor.is_conj())
-    torch._C._set_neg(copy, tensor.is_neg())
-    return copy
-
-
-def _filler(dtype: torch.dtype, filling: int) -> float:
-    """What lies outside of tensors of a dtype: 0, or what no kernel can take for an index, a size or a number.
-
-    -1 is the smallest step away from what is there: an unchecked index that is read there stays between the guards.
-    """
-    if not filling:
-        return 0
-    if dtype.is_floating_point or dtype.is_complex:
-        return float("nan")
-    return -1 if dtype.is_signed else 1
 
 
 def _content(leaf: object) -> object:
