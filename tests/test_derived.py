@@ -339,3 +339,15 @@ def test_an_overload_keeps_the_names_of_its_forms_apart():
     assert siblings._base("aten.add_.Tensor") == siblings._base("aten.add.out") == "aten.add"
     assert siblings._base("aten.view_copy.out") == siblings._base("aten.view.default")
     assert form_signature(resolve("aten.neg.out")) == form_signature(resolve("aten.neg_.default"))
+
+
+def test_what_only_the_fake_path_refuses_says_so_too(library):
+    def meta(x):
+        raise ValueError("expected 4D. Or else")
+
+    library.define("picky(Tensor x) -> Tensor")
+    library.impl("picky", lambda x: x.clone(), "CPU")
+    library.impl("picky", meta, "Meta")
+    attempt = attempts(torch.ops.sweep_derived.picky.default, "sweep_derived.picky.default")
+    schemas.run("sweep_derived.picky.default", nothing_known(), attempt)
+    assert (attempt.kept, attempt.why()) == ([], "ValueError: expected 4D")

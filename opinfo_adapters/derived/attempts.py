@@ -103,7 +103,7 @@ class Attempts:
         try:
             call = _tight(encode(self._name, tuple(args), kwargs, device=self._device, source=source, layout=layout))
         except Unrecordable as reason:
-            return self._refuse(reason)
+            return self.refuse(reason)
         if call.key() in self._keys or call.cost() > LARGEST:
             return None
         self._keys.add(call.key())
@@ -113,7 +113,7 @@ class Attempts:
             return None
         given_up = self._stop is not None and number >= self._stop
         if given_up or number in self._skip or self._only not in (None, number):
-            return self._refuse(RuntimeError("takes the process with it"))
+            return self.refuse(RuntimeError("takes the process with it"))
         try:
             self._mark(number, "attempt" if self._is_cpu else "attempt on the cpu")
             refused = self._check_bounds(call)
@@ -126,7 +126,7 @@ class Attempts:
                 self._check_end(call)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
             check_not_lost(error, self._wait)
-            return self._refuse(error.with_traceback(None))
+            return self.refuse(error.with_traceback(None))
         finally:
             self._guard.restore()
         self.kept.append(call)
@@ -190,7 +190,8 @@ class Attempts:
         """What most calls were refused for, as one sentence; empty if none was."""
         return max(self._refusals, key=lambda text: self._refusals[text], default="")
 
-    def _refuse(self, error: BaseException) -> BaseException:
+    def refuse(self, error: BaseException) -> BaseException:
+        """Counts a call as refused, by its kernel or by whoever was asked before."""
         self.refused[type(error).__name__] += 1
         self._refusals[f"{type(error).__name__}: {_sentence(error)}"] += 1
         return error

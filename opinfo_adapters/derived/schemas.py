@@ -70,7 +70,8 @@ def run(task: str, known: Known, attempt: Attempts) -> None:
             made = _call(op, guess, known.device)
             if made is None:
                 return
-            refused = _refused_by_fake(op, *made) or attempt(*made, "schemas")
+            unasked = _refused_by_fake(op, *made)
+            refused = attempt.refuse(unasked) if unasked else attempt(*made, "schemas")
             if refused is None:
                 break
             refined = _refined(op, guess, refused)
