@@ -26,6 +26,13 @@ def working_folder(mark):
     return [str(folder), sorted(p.name for p in folder.iterdir())]
 
 
+def litter(mark):
+    Path("folder").mkdir()
+    Path("folder", "inner").touch()
+    Path("file").touch()
+    return working_folder(mark)[1]
+
+
 def fail(message, mark):
     raise LookupError(message)
 

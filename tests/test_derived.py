@@ -70,6 +70,16 @@ def test_an_out_form_gets_a_result_where_no_tensor_can_be_made_like_it(tmp_path,
     assert call.tensors[call.kwargs["out"]["tensor"]]["layout"] == layout
 
 
+def test_a_sibling_whose_call_works_no_more_costs_only_that_call(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").write_bytes(bytes(8))
+    attempt = attempts(aten.from_file.out, "aten.from_file.out")
+    calls = known(tmp_path, "aten.from_file.default", ("gone", False, 1), ("there", False, 1))
+    siblings.run("aten.from_file.out", calls, attempt)
+    assert {c.args[0] for c in attempt.kept} == {"there"}
+    assert attempt.refused["RuntimeError"]
+
+
 def test_an_out_form_gets_tensors_of_every_kind(tmp_path):
     attempt = attempts(aten.neg.out, "aten.neg.out")
     siblings.run("aten.neg.out", known(tmp_path, "aten.neg.default", (torch.ones(2, 3),)), attempt)
@@ -155,10 +165,18 @@ def test_a_call_that_writes_far_outside_harms_no_other(library):
     library.define("far(Tensor(a!) x, int past) -> ()")
     library.impl("far", lambda x, past: ctypes.memset(x.data_ptr(), 1, x.nbytes + past) and None, "CPU")
     attempt = attempts(torch.ops.sweep_derived.far.default, "sweep_derived.far.default")
-    for past in (200_000, 0, 200_000, 0):
+    for past in (100_000, 0, 100_000, 0):
         refused = attempt([torch.zeros(4 + len(attempt.kept)), past], {}, "test")
         assert isinstance(refused, WritesOutside) if past else refused is None
     assert len(attempt.kept) == 2
+
+
+def test_who_writes_far_outside_is_found_and_no_other_is_blamed(library):
+    library.define("remote(Tensor(a!) x, int past) -> ()")
+    library.impl("remote", lambda x, past: ctypes.memset(x.data_ptr() + past, 1, 8) and None, "CPU")
+    attempt = attempts(torch.ops.sweep_derived.remote.default, "sweep_derived.remote.default")
+    assert isinstance(attempt([torch.zeros(4), 20_000], {}, "test"), WritesOutside)
+    assert attempt([torch.zeros(5000), 0], {}, "test") is None  # ends where the other has written
 
 
 @pytest.mark.parametrize("nbytes", [16, 64 * 1024, 64 * 1024 + 16])

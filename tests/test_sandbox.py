@@ -113,6 +113,13 @@ def test_a_death_has_a_name_and_a_place_and_the_next_request_is_served_anew(tmp_
         assert sandbox.starts == 2
 
 
+def test_what_a_request_left_in_the_working_folder_is_gone_for_the_next(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        assert ask(sandbox, "litter") == ["file", "folder"]
+        assert ask(sandbox, "working_folder")[1] == []
+        assert sandbox.starts == 1
+
+
 def test_a_real_time_signal_has_a_name(tmp_path):
     with Sandbox(tmp_path) as sandbox:
         with pytest.raises(Died) as caught:

@@ -1,8 +1,8 @@
 """Memory between guards: where a kernel that reads or writes outside of the tensors that it is given meets known bytes.
 
-A storage's copy lies in an arena that is used again for one call after the other. Next to it, on both sides, are bytes that are
-looked at after each call, and behind those so many more that a kernel which takes a tensor's strides for others stays among them:
-what it wrote further away would be the allocator's, and crash whatever came next.
+A storage's copy lies in an arena that is used again for one call after the other, with so many known bytes on both sides that a
+kernel which takes a tensor's strides for others stays among them: what it wrote further away would be the allocator's, and crash
+whatever came next. All of them are looked at after each call, or another call would be blamed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_map_only
 from sweep.calls import was_made
 from sweep.corpus import aligned
 
-#: Bytes of guard on each side of a storage, and those of them that are looked at.
-_AROUND, _NEAR = 256 * 1024, 4096
+#: Bytes of guard on each side of a storage.
+_AROUND = 128 * 1024
 
 #: Storages of at most so many bytes share arenas, of which there are so many for each pattern; another one has memory of its own.
 _SHARED_BYTES, _SHARED = 64 * 1024, 8
@@ -33,7 +33,7 @@ class WritesOutside(Exception):
 
 
 class _Arena:
-    """Memory for one storage at a time, between two guards.
+    """Memory for one storage at a time, between two guards; clean unless a call is being made on it.
 
     Args:
         pattern: what the guards hold, over and over.
@@ -41,30 +41,26 @@ class _Arena:
     """
 
     def __init__(self, pattern: bytes, size: int) -> None:
-        self._clean = np.frombuffer(pattern * -(-(2 * _AROUND + size) // _PERIOD), np.uint8)
+        self._clean = aligned(np.frombuffer(pattern * -(-(2 * _AROUND + size) // _PERIOD), np.uint8))
         self._bytes = aligned(self._clean)
         self._used = 0
 
     def copy(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
-        """A copy of a storage; the one before it is gone."""
-        start, end = _AROUND, _AROUND + storage.nbytes()
-        self._bytes[end : start + self._used] = self._clean[end : start + self._used]
+        """A copy of a storage, until it is taken away."""
         self._used = storage.nbytes()
-        inner = torch.frombuffer(self._bytes, dtype=torch.uint8, offset=start, count=self._used)
+        inner = torch.frombuffer(self._bytes, dtype=torch.uint8, offset=_AROUND, count=self._used)
         inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
         return inner.untyped_storage()
 
-    def check(self) -> None:
-        """Looks at the guards.
-
-        Raises:
-            WritesOutside: they do not hold what they held.
-        """
-        end = _AROUND + self._used
-        for near in (slice(_AROUND - _NEAR, _AROUND), slice(end, end + _NEAR)):
-            if not np.array_equal(self._bytes[near], self._clean[near]):
-                self._bytes[:] = self._clean
-                raise WritesOutside("writes outside of the tensors that it is given")
+    def is_whole(self) -> bool:
+        """Whether the guards hold what they held. Takes the copy away, and mends them."""
+        inside = slice(_AROUND, _AROUND + self._used)
+        self._bytes[inside] = self._clean[inside]
+        self._used = 0
+        whole = np.array_equal(self._bytes.view(np.uint64), self._clean.view(np.uint64))
+        if not whole:
+            self._bytes[:] = self._clean
+        return whole
 
 
 _arenas: dict[tuple[bytes, int], _Arena] = {}
@@ -101,9 +97,12 @@ def between(arguments: Any, filling: int) -> Iterator[Any]:
             used[storage._cdata] = arena, arena.copy(storage)
         return _moved(tensor, used[storage._cdata][1])
 
-    yield tree_map_only(torch.Tensor, moved, arguments)
-    for arena, _ in used.values():
-        arena.check()
+    try:
+        yield tree_map_only(torch.Tensor, moved, arguments)
+    finally:
+        whole = [arena.is_whole() for arena, _ in used.values()]
+    if not all(whole):
+        raise WritesOutside("writes outside of the tensors that it is given")
 
 
 def on_longer(arguments: Any, filling: int) -> Any:

@@ -59,7 +59,12 @@ def run(task: str, known: Known, attempt: Attempts) -> None:
     for sibling in exact or others:
         before = len(attempt.kept)
         for rank, call in enumerate(representatives(known.calls(sibling), CARRIED)):
-            for args, kwargs in _carried(op, resolve(sibling), call, known.device, varied=rank < _VARIED):
+            try:
+                carried = list(_carried(op, resolve(sibling), call, known.device, varied=rank < _VARIED))
+            except Exception as error:  # the sibling itself: its call needs what another one left, a file perhaps
+                attempt.refuse(error.with_traceback(None))
+                continue
+            for args, kwargs in carried:
                 attempt(args, kwargs, f"siblings {sibling}: {call.source}")
         if len(attempt.kept) > before:
             break
