@@ -163,6 +163,11 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     return kind is torch.Tensor or kind is torch.nn.Parameter or kind is torch.nn.Buffer
 
 
+def is_strided(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a strided view on one storage, and not made of several tensors or of quantized integers."""
+    return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested
+
+
 def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """A hashable that is equal for two calls of an overload exactly when they are the same call.
 
@@ -185,7 +190,7 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
                 raise Unrecordable(f"tensor subclass {kind.__name__}")
             if was_made(value):
                 return of_made(value)
-            if value.layout is not torch.strided or value.is_quantized or value.is_nested:
+            if not is_strided(value):
                 return ("T*", *_special_signature(value), *map(of, parts_of(value).values()))
             pointer = value.untyped_storage()._cdata
             return (
@@ -357,7 +362,7 @@ class _Encoder:
         if not _is_plain(tensor) or torch._is_functional_tensor(tensor):
             raise Unrecordable(f"tensor subclass {type(tensor).__name__}")
         described: dict[str, Any] = {"dtype": str(tensor.dtype).removeprefix("torch."), "device": self.device(tensor.device)}
-        if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized:
+        if not is_strided(tensor):
             described["layout"] = _layout_name(tensor)
             if tensor.is_quantized:
                 described.update(_quantization(tensor), stride=list(tensor.stride()))

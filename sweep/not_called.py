@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sweep.overloads import FUNCTIONALITIES, backend_of, form_signature, kernels, kind_of, qualified_name
+from sweep.overloads import backend_keys, form_signature, kernels, kind_of, qualified_name, says
 
 #: Arguments that say where and as what a result is made, which out= forms do without.
 _OPTIONS = {"dtype", "layout", "device", "pin_memory", "memory_format"}
@@ -40,18 +40,10 @@ def _called_form(op: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
 
 def _reachable(op: torch._ops.OpOverload, device_type: str) -> set[str]:
     """The dispatch keys of a device under which a call ends in a kernel, and, if that calls another form, so does that call."""
-    backend = backend_of(device_type)
-    keys = {prefix + backend for prefix in FUNCTIONALITIES}
-    reached = {k for k in keys if _computes(op._name, k)}
+    computed = torch._C._dispatch_has_computed_kernel_for_dispatch_key
+    reached = {k for k in backend_keys(device_type) if says(computed, op._name, k)}
     called = _called_form(op)
     return reached & _reachable(called, device_type) if called else reached
-
-
-def _computes(name: str, key: str) -> bool:
-    try:
-        return torch._C._dispatch_has_computed_kernel_for_dispatch_key(name, key)
-    except RuntimeError:  # not every backend has every functionality
-        return False
 
 
 def why_never_called(op: torch._ops.OpOverload, device_type: str, refusal: str = "") -> str:

@@ -6,7 +6,7 @@ The list is the dispatcher's own, taken right after ``import torch``, so it does
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ _inventory: tuple[str, ...] = ()
 COMPOSITE_KEYS = ("CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd", "CompositeImplicitAutograd")
 
 #: A device's kernels live under its backend name alone or behind one of these prefixes (``SparseCPU``, ...).
-FUNCTIONALITIES = ("", "Sparse", "SparseCsr", "Quantized", "NestedTensor", "Mkldnn")
+_FUNCTIONALITIES = ("", "Sparse", "SparseCsr", "Quantized", "NestedTensor", "Mkldnn")
 
 
 @dataclass(frozen=True)
@@ -85,22 +85,25 @@ def kind_of(op: torch._ops.OpOverload) -> str:
 
 
 @functools.cache
-def backend_of(device_type: str) -> str:
-    """The dispatch key of a device type: ``cpu`` -> ``CPU``."""
-    return str(torch._C._dispatch_key_for_device(device_type))
+def backend_keys(device_type: str) -> tuple[str, ...]:
+    """The dispatch keys of a device type's own kernels: of ``cpu`` ``CPU``, ``SparseCPU``, ..."""
+    backend = str(torch._C._dispatch_key_for_device(device_type))
+    return tuple(prefix + backend for prefix in _FUNCTIONALITIES)
 
 
 def kernels(op: torch._ops.OpOverload, device_type: str) -> tuple[str, ...]:
     """The dispatch keys under which an overload has a kernel that a call on a device can reach."""
-    backend = backend_of(device_type)
-    keys = [prefix + backend for prefix in FUNCTIONALITIES] + list(COMPOSITE_KEYS)
-    return tuple(k for k in keys if _has(op._name, k) or k in (str(p).removeprefix("DispatchKey.") for p in op.py_kernels))
+    in_python = [str(p).removeprefix("DispatchKey.") for p in op.py_kernels]
+    registered = torch._C._dispatch_has_kernel_for_dispatch_key
+    keys = (*backend_keys(device_type), *COMPOSITE_KEYS)
+    return tuple(k for k in keys if says(registered, op._name, k) or k in in_python)
 
 
-def _has(name: str, key: str) -> bool:
+def says(ask: Callable[[str, str], bool], name: str, key: str) -> bool:
+    """What the dispatcher says of an overload under a key; no, if it has no such key, as not every backend has every one."""
     try:
-        return torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
-    except RuntimeError:  # not every backend has every functionality: "could not parse dispatch key"
+        return ask(name, key)
+    except RuntimeError:  # "could not parse dispatch key"
         return False
 
 

@@ -85,15 +85,7 @@ class Supervisor:
         if side or not death.ending.startswith("crash"):
             return death
         try:
-            self.sandbox.request(
-                "sweep.runner:make_real",
-                timeout=self.timeout,
-                name=overload,
-                folder=str(self.corpus),
-                call=death.call,
-                device=self.device,
-                memory=self.memory,
-            )
+            self._ask("make_real", overload, call=death.call)
         except Died as real:
             return Died(real.ending, death.call, f"{crossref} real")
         except ChildError as error:
@@ -102,20 +94,29 @@ class Supervisor:
             self.sandbox.close()
         return death
 
+    def _ask(self, function: str, overload: str, **arguments: Any) -> Any:
+        """Has the child make calls of an overload, under the limits."""
+        return self.sandbox.request(
+            f"sweep.runner:{function}",
+            timeout=self.timeout,
+            name=overload,
+            folder=str(self.corpus),
+            device=self.device,
+            memory=self.memory,
+            **arguments,
+        )
+
     def _request(self, overload: str, skip: list[int], examples: bool) -> dict[str, Any]:
         try:
-            return self.sandbox.request(
-                "sweep.runner:run_overload",
-                timeout=self.timeout,
-                name=overload,
-                folder=str(self.corpus),
-                device=self.device,
+            plain: dict[str, Any] = self._ask(
+                "run_overload",
+                overload,
                 crossrefs=self.crossrefs,
                 skip=skip,
                 examples=examples,
                 limit=self.overload_timeout,
-                memory=self.memory,
             )
+            return plain
         except ChildError as error:
             if error.name != "Unusable":
                 raise

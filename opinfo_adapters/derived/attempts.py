@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from opinfo_adapters.derived import guards
 from sweep import process_group
 from sweep.accelerator import check_not_lost, waiter
-from sweep.calls import Call, Unrecordable, build, encode, is_opaque
+from sweep.calls import Call, Unrecordable, build, encode, is_opaque, is_strided
 from sweep.process_state import Guard
 
 #: A call of more tensor elements than this is not tried: it would cost more than it tells.
@@ -58,7 +58,6 @@ class Attempts:
 
     Attributes:
         kept: the calls that were accepted, in the order in which they were made.
-        refused: how many were not, by what raised.
     """
 
     def __init__(
@@ -73,8 +72,7 @@ class Attempts:
         stop: int | None = None,
     ) -> None:
         self.kept: list[Call] = []
-        self.refused: Counter[str] = Counter()
-        self._refusals: Counter[str] = Counter()
+        self._refusals: Counter[tuple[str, str]] = Counter()  # (class, sentence)
         self._name, self._op, self._device = name, op, device
         self._mark, self._skip, self._crashes = mark, frozenset(skip), frozenset(crashes)
         self._only, self._stop = only, stop
@@ -186,14 +184,21 @@ class Attempts:
             seen = (result, args, kwargs) if self._op._schema.is_mutable else result
             return [leaf.shape if is_opaque(leaf, self._name) else _content(leaf) for leaf in tree_leaves(seen)]
 
+    @property
+    def refused(self) -> Counter[str]:
+        """How many calls were not accepted, by what raised."""
+        counts: Counter[str] = Counter()
+        for (name, _), count in self._refusals.items():
+            counts[name] += count
+        return counts
+
     def why(self) -> str:
         """What most calls were refused for, as one sentence; empty if none was."""
-        return max(self._refusals, key=lambda text: self._refusals[text], default="")
+        return ": ".join(self._refusals.most_common(1)[0][0]) if self._refusals else ""
 
     def refuse(self, error: BaseException) -> BaseException:
         """Counts a call as refused, by its kernel or by whoever was asked before."""
-        self.refused[type(error).__name__] += 1
-        self._refusals[f"{type(error).__name__}: {_sentence(error)}"] += 1
+        self._refusals[type(error).__name__, _sentence(error)] += 1
         return error
 
 
@@ -239,7 +244,7 @@ def _content(leaf: object) -> object:
     """What two answers are compared by: the bytes of a strided tensor, of another one its size alone."""
     if not isinstance(leaf, torch.Tensor):
         return leaf
-    if leaf.layout is not torch.strided or leaf.is_nested or leaf.is_quantized or leaf.device.type != "cpu":
+    if not is_strided(leaf) or leaf.device.type != "cpu":
         return leaf.layout, leaf.dtype, None if leaf.is_nested else leaf.shape
     plain = leaf.detach().resolve_conj().resolve_neg().contiguous()
     return leaf.dtype, leaf.shape, plain.reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_map_only
 
-from sweep.calls import was_made
+from sweep.calls import is_strided, was_made
 from sweep.corpus import aligned
 
 #: Bytes of guard on each side of a storage.
@@ -131,7 +131,7 @@ def on_longer(arguments: Any, filling: int) -> Any:
 
 def _may_move(tensor: torch.Tensor) -> bool:
     """Whether a copy of its one storage makes the same tensor."""
-    return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_quantized and not was_made(tensor)
+    return is_strided(tensor) and not was_made(tensor)
 
 
 def _moved(tensor: torch.Tensor, storage: torch.UntypedStorage) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch
 from opinfo_adapters.derived import Known
 from opinfo_adapters.derived.attempts import Attempts
 from opinfo_adapters.derived.selection import representatives
-from sweep.calls import Call, build, was_made
+from sweep.calls import Call, build, is_strided, was_made
 from sweep.overloads import resolve
 
 #: How many calls of an overload are varied.
@@ -62,9 +62,7 @@ def _varied(
         nonlocal changed
         if isinstance(value, list):
             return [of(v) for v in value]
-        if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_nested or value.is_quantized:
-            return value
-        if was_made(value):
+        if not isinstance(value, torch.Tensor) or not is_strided(value) or was_made(value):
             return value
         if id(value) not in memo:
             skipped = (first and memo) or (id(value) in written and layout in _READ_ONLY)

@@ -21,7 +21,7 @@ from opinfo_adapters.derived.attempts import Attempts
 from opinfo_adapters.derived.layouts import sliced, transposed
 from opinfo_adapters.derived.schemas import guesses_for
 from opinfo_adapters.derived.selection import representatives
-from sweep.calls import Call, build
+from sweep.calls import Call, build, is_strided
 from sweep.overloads import form_signature, inventory, kind_of, resolve
 
 #: How many calls of a sibling are carried over.
@@ -165,29 +165,25 @@ def _mapped(make: Any, result: Any) -> Any:
     return [make(r) for r in result] if isinstance(result, list) else make(result)
 
 
-def _is_plain(result: torch.Tensor) -> bool:
-    return result.layout is torch.strided and not result.is_quantized and not result.is_nested
-
-
 def _same(result: torch.Tensor) -> torch.Tensor:
-    return torch.zeros_like(result) if _is_plain(result) else result  # it is nobody else's
+    return torch.zeros_like(result) if is_strided(result) else result  # it is nobody else's
 
 
 def _empty(result: torch.Tensor) -> torch.Tensor | None:
-    return torch.empty(0, dtype=result.dtype, device=result.device) if _is_plain(result) else None
+    return torch.empty(0, dtype=result.dtype, device=result.device) if is_strided(result) else None
 
 
 def _otherwise(result: torch.Tensor) -> torch.Tensor | None:
-    return transposed(_same(result)) if _is_plain(result) else None
+    return transposed(_same(result)) if is_strided(result) else None
 
 
 def _with_gaps(result: torch.Tensor) -> torch.Tensor | None:
-    return sliced(_same(result)) if _is_plain(result) else None
+    return sliced(_same(result)) if is_strided(result) else None
 
 
 def _wider(result: torch.Tensor) -> torch.Tensor | None:
     wider = _WIDER.get(result.dtype)
-    return torch.zeros_like(result, dtype=wider) if wider is not None and _is_plain(result) else None
+    return torch.zeros_like(result, dtype=wider) if wider is not None and is_strided(result) else None
 
 
 #: The out= tensors that are tried, given what the result is.
