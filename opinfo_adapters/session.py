@@ -127,7 +127,7 @@ def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[in
     for at, (call, incidental) in enumerate(recorder.drain()):
         mark(at, "verify")
         if call.overload not in _inventory:
-            recorder.unrecordable["operator of torch's test suite"] += 1
+            recorder.unrecordable["operator that is not in the inventory"] += 1
             continue
         repeats = _repeats(call, device, recorder, wait)
         kept += repeats

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import torch
+from torch._library.custom_ops import OPDEFS
 
 from sweep.overloads import qualified_name, set_inventory
 
@@ -40,15 +42,29 @@ def add(modules: list[str], mark: Callable[[int, str], None] | None = None) -> N
         LibraryError: one cannot be imported, or they register no operator.
     """
     before = set(torch._C._dispatch_get_all_op_names())
-    namespaces = {name.partition("::")[0] for name in before}
     for name in modules:
         imported[name] = _load(name)
     added = set(torch._C._dispatch_get_all_op_names()) - before
-    # What torch itself registers late, because a library imports more of it, lies in namespaces that were there.
-    theirs = sorted(qualified_name(n) for n in added if n.partition("::")[0] not in namespaces)
+    theirs = sorted(qualified_name(name) for name in added if not _of_torch(name))
     if not theirs:
         raise LibraryError(f"--import {', '.join(modules)}: registers no operator that torch did not have before")
     set_inventory(theirs)
+
+
+def _of_torch(name: str) -> bool:
+    """Whether a module of torch registered an operator, as some do only when a library imports them.
+
+    The dispatcher knows the file that defined it; of ``torch.library.custom_op`` that is its own, and the function tells.
+    """
+    torch_folder = Path(torch.__file__).parent
+    found = re.search(r"^debug: registered at (.+):\d+$", torch._C._dispatch_dump(name), re.MULTILINE)
+    if found is None:
+        return False
+    file = Path(found[1])
+    if file != torch_folder / "library.py" and torch_folder / "_library" not in file.parents:
+        return torch_folder in file.parents
+    made = OPDEFS.get(name)
+    return made is not None and made._init_fn.__module__.partition(".")[0] == "torch"
 
 
 def _load(name: str) -> ModuleType:

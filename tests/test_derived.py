@@ -116,6 +116,21 @@ def test_every_layout_has_its_strides_and_what_is_written_is_never_expanded(tmp_
     assert {c.layout for c in attempt.kept} >= {"size1_strides", "neg", "empty", "0d", "mixed_dtypes"}
 
 
+@pytest.mark.parametrize(("layout", "dtype"), [("neg", torch.float32), ("neg", torch.complex64), ("conj", torch.complex64)])
+def test_a_lazy_bit_leaves_values_and_strides_as_they_were(layout, dtype):
+    tensor = torch.arange(6).to(dtype).view(2, 3).mT
+    other = layouts.LAYOUTS[layout](tensor)
+    assert (other.is_neg(), other.is_conj()) == (layout == "neg", layout == "conj")
+    assert torch.equal(other, tensor)
+    assert other.stride() == tensor.stride()
+    assert layouts.LAYOUTS[layout](other) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bool, torch.int32])
+def test_what_has_no_sign_gets_no_lazy_one(dtype):
+    assert layouts.LAYOUTS["neg"](torch.zeros(2, dtype=dtype)) is None
+
+
 def test_a_guess_is_refined_by_what_refuses_it(library):
     library.define("picky(Tensor x, Tensor index) -> Tensor")
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import shutil
 import subprocess
 import sys
+
+import pytest
 
 from sweep.session import WORK
 from tests.whole_runs import ROOT, environment, expect_folder
@@ -49,3 +53,41 @@ def test_one_without_operators_is_one_line(tmp_path):
     done = sweep("--import", "json", "--results", str(tmp_path))
     assert done.returncode == 4
     assert "registers no operator" in done.stderr
+
+
+LATE = """
+import torch
+before = set(torch._C._dispatch_get_all_op_names())
+import torch._inductor.test_operators
+
+@torch.library.custom_op("late_library::copy", mutates_args=())
+def copy(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+torch.library.define("late_library::defined", "(Tensor x) -> Tensor")
+others = {name.partition("::")[0] for name in set(torch._C._dispatch_get_all_op_names()) - before} - {"late_library"}
+"""
+
+
+def test_what_torch_registers_late_is_not_the_librarys(tmp_path):
+    """Importing more of torch registers operators of torch, by both of the ways that a library has."""
+    (tmp_path / "late_library.py").write_text(LATE)
+    script = (
+        "from sweep import libraries, overloads\n"
+        "libraries.add(['late_library'])\n"
+        "print(sorted(libraries.imported['late_library'].others), overloads.inventory())"
+    )
+    line = [sys.executable, "-c", f"import sys; sys.path.append({str(tmp_path)!r})\n{script}"]
+    others, _, theirs = subprocess.check_output(line, cwd=ROOT, text=True, timeout=120).partition("] ")
+    assert "'_inductor_test'" in others, "defined by torch.library.Library"
+    assert "'flex_lib'" in others, "defined by torch.library.custom_op"
+    assert theirs.strip() == "['late_library.copy.default', 'late_library.defined.default']"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
+def test_every_operator_of_torchvision_is_called(tmp_path):
+    done = sweep("--import", "tests.torchvision_calls", "--results", str(tmp_path), "-n", "2", accept=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [run] = WORK.glob("*/cpu/tests.torchvision_calls/run.jsonl")
+    made = [json.loads(line) for line in run.read_text().splitlines()]
+    assert [one["overload"] for one in made if one["overload"].startswith("torchvision.") and one["status"] == "not-called"] == []

@@ -123,11 +123,23 @@ def _odd_ones(tensor: torch.Tensor) -> torch.Tensor | None:
 
 
 def _conj(tensor: torch.Tensor) -> torch.Tensor | None:
-    return tensor.conj() if tensor.is_complex() else None
+    return _in_other_bytes(tensor, torch.conj_physical).conj() if tensor.is_complex() and not tensor.is_conj() else None
 
 
 def _neg(tensor: torch.Tensor) -> torch.Tensor | None:
-    return torch._neg_view(tensor) if tensor.is_floating_point() or tensor.is_complex() else None
+    if tensor.dtype not in _NEGATED or tensor.is_neg():
+        return None
+    return torch._neg_view(_in_other_bytes(tensor, torch.neg))
+
+
+#: What torch can negate, and can so lift a lazy negation from; of smaller floating-point types it cannot.
+_NEGATED = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex32, torch.complex64, torch.complex128}
+
+
+def _in_other_bytes(tensor: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """A tensor that lies the same way on a storage that is another one's, changed: a lazy bit on top undoes that."""
+    whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
+    return change(whole).as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
 
 def _empty(tensor: torch.Tensor) -> torch.Tensor | None:
