@@ -1,6 +1,6 @@
 """The child process: answers requests by calling named functions, and leaves a trace of what it is doing in shared memory.
 
-Started by ``sandbox`` as ``python -m sweep.child REQUESTS TRACE MEMORY``; it knows nothing of what it is asked to run.
+Forked by ``nursery``; it knows nothing of what it is asked to run.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ TRACE = struct.Struct("<qq48s")
 _PR_SET_PDEATHSIG = 1
 
 
-def main(requests: int, trace: int, memory: int) -> None:
-    """Serves requests until the parent hangs up.
+def go_with_parent() -> None:
+    """Has this process killed when its parent is: that cannot take it along, and the kernel can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def serve(connection: Connection, shared: mmap.mmap, memory: int) -> None:
+    """Serves requests until the other side hangs up.
 
     Args:
-        requests: file descriptor of the connection.
-        trace: file descriptor of the shared memory.
+        connection: where they come from.
+        shared: the memory of the trace.
         memory: bytes of address space this process may have; 0 is no limit.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and core files nobody's
     if memory:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    if sys.platform == "linux":
-        # A parent that is killed cannot take its child along; the kernel can.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    shared = mmap.mmap(trace, TRACE.size)
     count = 0
 
     def mark(call: int, phase: str) -> None:
@@ -47,7 +48,6 @@ def main(requests: int, trace: int, memory: int) -> None:
         count += 1
         TRACE.pack_into(shared, 0, count, call, phase.encode()[:48])
 
-    connection = Connection(requests)
     folder = Path.cwd()
     while True:
         try:
@@ -74,7 +74,3 @@ def _empty(folder: Path) -> None:
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
                 os.unlink(entry.path)
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))

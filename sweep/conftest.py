@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sweep import expect, session
+from sweep import crossref, expect, session
 from sweep.report import Report
 from sweep.sandbox import Sandbox
 from sweep.session import Options, Plan, UsageError
@@ -146,7 +146,8 @@ def supervisor(plan: Plan) -> Iterator[Supervisor]:
     """Runs overloads in this worker's own child process, which starts at the first overload that has calls."""
     # An accelerator's runtime reserves address space without end, so there the limit is its allocator's (see ``runner``).
     memory = plan.memory if plan.identity["device_type"] == "cpu" else 0
-    with Sandbox(session.SCRATCH, memory, list(plan.identity["libraries"])) as sandbox:
+    libraries, modules = list(plan.identity["libraries"]), ("sweep.runner", *crossref.LATE_IMPORTS)
+    with Sandbox(session.SCRATCH, memory, libraries, modules=modules) as sandbox:
         yield Supervisor(
             sandbox,
             Path(plan.corpus),

@@ -33,7 +33,7 @@ def identify(device: str, mark: Callable[[int, str], None] | None = None) -> dic
     except RuntimeError:
         known = ", ".join(d for d in device_types() if d != "meta")
         raise DeviceError(f"unknown device {device!r}: this torch knows {known}") from None
-    capability = torch.backends.cpu.get_cpu_capability() if parsed.type == "cpu" else _accelerator(parsed)
+    capability = _cpu() if parsed.type == "cpu" else _accelerator(parsed)
     return {
         "torch": torch.__version__.partition("+")[0],
         "build": torch.__version__,
@@ -46,6 +46,16 @@ def identify(device: str, mark: Callable[[int, str], None] | None = None) -> dic
         "numpy": np.__version__,
         "libraries": libraries.digest(),
     }
+
+
+#: Instruction sets by which oneDNN and FBGEMM choose their kernels, beside torch's own choice.
+_EXTENSIONS = ("avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_fp16")
+
+
+def _cpu() -> str:
+    """What this CPU's kernels are chosen by; before torch 2.13 only torch's own choice can be asked for."""
+    has = getattr(torch.cpu, "get_capabilities", dict)()
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *(name for name in _EXTENSIONS if has.get(name))])
 
 
 def _accelerator(device: torch.device) -> str:

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from opinfo_adapters import GUESSED, INCIDENTAL, STAGES
 from sweep import corpus
+from sweep.crossref import LATE_IMPORTS
 from sweep.journal import Journal
 from sweep.sandbox import ChildError, Died, Sandbox, each_done
 
@@ -146,8 +147,9 @@ def _make(
         merged.unlink()
     merger = _Merger(making)
     with ExitStack() as stack:
+        libraries, modules = list(made_from["libraries"]), ("opinfo_adapters.session", *LATE_IMPORTS)
         sandboxes = [
-            stack.enter_context(Sandbox(scratch, libraries=list(made_from["libraries"]), limits=_LIMITS)) for _ in range(workers)
+            stack.enter_context(Sandbox(scratch, libraries=libraries, limits=_LIMITS, modules=modules)) for _ in range(workers)
         ]
         for stage in range(len(STAGES) + 1):
             shards = making / f"shards-{stage}"
@@ -256,7 +258,7 @@ def _run_tasks(
                 done = sandbox.receive(timeout=_TASK_TIMEOUT)
             except (Died, ChildError) as error:
                 if isinstance(error, ChildError):
-                    sandbox.close()  # whatever it was in the middle of
+                    sandbox.end_child()  # whatever it was in the middle of
                     if error.name == "CorpusError":
                         raise corpus.CorpusError(error.message) from None
                 again = task.after(error)

@@ -1,6 +1,7 @@
 """The sandbox: a long-lived child process that calls are made in, its limits, and the names of the ways in which it can end.
 
-The parent never imports torch and never touches a device. A child that dies is replaced at the next request.
+The parent never imports torch and never touches a device. A child that dies is replaced at the next request, by another one of
+the same nursery.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import mmap
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import socket
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.child import TRACE
+from sweep.nursery import Nursery
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -76,20 +77,27 @@ class Sandbox:
     Attributes:
         scratch: where its empty working folder is made.
         memory: bytes of address space a child may have; 0 is no limit.
-        libraries: modules that every child imports before anything else.
+        libraries: modules that every child imports first of all.
+        modules: what children are made ready with (see ``nursery``).
         limits: phase -> seconds without a new trace that it may take, where that is not the timeout of the request.
         starts: how many children there have been.
     """
 
     def __init__(
-        self, scratch: Path, memory: int = 0, libraries: Sequence[str] = (), limits: Mapping[str, float] | None = None
+        self,
+        scratch: Path,
+        memory: int = 0,
+        libraries: Sequence[str] = (),
+        limits: Mapping[str, float] | None = None,
+        modules: Sequence[str] = (),
     ) -> None:
         self.scratch = scratch
         self.memory = memory
         self.libraries = list(libraries)
+        self.modules = list(modules)
         self.limits = dict(limits or {})
         self.starts = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._nursery: Nursery | None = None
         self._connection: Connection | None = None
         self._trace: mmap.mmap | None = None
         self._seen, self._since = -1, 0.0
@@ -112,7 +120,7 @@ class Sandbox:
 
     def send(self, function: str, **arguments: Any) -> None:
         """Sends a request without waiting for the answer."""
-        if self._process is None:
+        if self._connection is None:
             self._start()
         assert self._connection is not None
         self._seen, self._since = -1, time.monotonic()
@@ -143,8 +151,8 @@ class Sandbox:
 
     def _is_gone(self) -> bool:
         """Whether the child has ended without an answer, whoever may have inherited its end of the connection."""
-        assert self._process is not None
-        return self._process.poll() is not None and not self.connection.poll()
+        assert self._nursery is not None
+        return self._nursery.ending(0) is not None and not self.connection.poll()
 
     def overdue(self, timeout: float) -> bool:
         """Whether the child has left no new trace for so many seconds; it is only right if it is asked again and again."""
@@ -153,19 +161,24 @@ class Sandbox:
             self._seen, self._since = count, time.monotonic()
         return time.monotonic() - self._since > self.limits.get(phase, timeout)
 
-    def close(self) -> None:
-        """Ends the child and removes its folder."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # with all that it started and left behind
-            self._process.wait()
+    def end_child(self) -> None:
+        """Ends the child, if there is one, and removes its folder; the next request has another one."""
+        if self._nursery is not None:
+            self._nursery.end_child()
         if self._connection is not None:
             self._connection.close()
-        if self._trace is not None:
-            self._trace.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._process = self._connection = self._trace = self._folder = None
+        self._connection = self._folder = None
+
+    def close(self) -> None:
+        """Ends the child and the nursery; the next request has new ones."""
+        self.end_child()
+        if self._nursery is not None:
+            self._nursery.close()
+        if self._trace is not None:
+            self._trace.close()
+        self._nursery = self._trace = None
 
     def __enter__(self) -> Sandbox:
         return self
@@ -176,30 +189,28 @@ class Sandbox:
     def _start(self) -> None:
         self.scratch.mkdir(parents=True, exist_ok=True)
         _sweep_up(self.scratch)
+        if self._nursery is None:
+            self._nursery = self._started_nursery()
+        assert self._trace is not None
+        TRACE.pack_into(self._trace, 0, 0, -1, b"")
         self._folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.scratch))
-        ours, theirs = _socket_pair()
-        trace = os.open(self._folder, os.O_TMPFILE | os.O_RDWR) if hasattr(os, "O_TMPFILE") else _unlinked(self._folder)
-        os.ftruncate(trace, TRACE.size)
-        self._trace = mmap.mmap(trace, TRACE.size)
-        here = str(Path.cwd()) if self.libraries else ""
-        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"), here)))
-        output = _unlinked(self._folder)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sweep.child", str(theirs), str(trace), str(self.memory)],
-            pass_fds=(theirs, trace),
-            cwd=self._folder,
-            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # Ctrl-C is for the parent, which ends its child in good order
-        )
-        for descriptor in (theirs, trace, output):
-            os.close(descriptor)
-        self._connection = Connection(ours)
+        ours, theirs = socket.socketpair()
+        self._nursery.fork(theirs.fileno(), self._folder, self.memory)
+        theirs.close()
+        self._connection = Connection(ours.detach())
         self.starts += 1
         if self.libraries:
             self.request("sweep.libraries:add", modules=self.libraries)
+
+    def _started_nursery(self) -> Nursery:
+        here = str(Path.cwd()) if self.libraries else ""
+        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"), here)))
+        environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": path}
+        # Files without names, which go when the last process that has them open goes.
+        with tempfile.TemporaryFile(dir=self.scratch) as trace, tempfile.TemporaryFile(dir=self.scratch) as output:
+            trace.truncate(TRACE.size)
+            self._trace = mmap.mmap(trace.fileno(), TRACE.size)
+            return Nursery(trace.fileno(), output.fileno(), self.modules, environment, self.scratch)
 
     def _read_trace(self) -> tuple[int, int, str]:
         assert self._trace is not None
@@ -207,17 +218,21 @@ class Sandbox:
         return count, call, phase.rstrip(b"\0").decode()
 
     def _raise_died(self, ending: str | None) -> None:
-        assert self._process is not None
+        assert self._nursery is not None
         _, call, phase = self._read_trace()
-        if ending is None:
-            try:
-                code = self._process.wait(timeout=10)
-            except subprocess.TimeoutExpired:  # it closed its pipe and lives on
-                ending = "hangs up"
-            else:
-                ending = f"crash {_signal_name(-code)}" if code < 0 else f"exit {code}"
-        self.close()
+        ending = ending or _ending_name(self._nursery.ending(10.0))
+        if self._nursery.is_gone():
+            self.close()
+        else:
+            self.end_child()
         raise Died(ending, call, phase)
+
+
+def _ending_name(code: int | None) -> str:
+    """What an exit status is called, which is negative for a signal; ``None`` is a child that closed its pipe and lives on."""
+    if code is None:
+        return "hangs up"
+    return f"crash {_signal_name(-code)}" if code < 0 else f"exit {code}"
 
 
 def _signal_name(number: int) -> str:
@@ -225,20 +240,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # real-time signals have no names
         return f"SIG{number}"
-
-
-def _socket_pair() -> tuple[int, int]:
-    import socket
-
-    ours, theirs = socket.socketpair()
-    return ours.detach(), theirs.detach()
-
-
-def _unlinked(folder: Path) -> int:
-    """A file without a name: it goes when the last process that has it open goes."""
-    descriptor, name = tempfile.mkstemp(dir=folder)
-    os.unlink(name)
-    return descriptor
 
 
 def _sweep_up(scratch: Path) -> None:

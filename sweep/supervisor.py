@@ -71,7 +71,7 @@ class Supervisor:
                 return self._given_up(overload, deaths)
 
     def afresh(self, overload: str) -> Result:
-        """The same in a new child, which nothing that ran before can have touched."""
+        """The same in a new child of a new nursery: other addresses, and nothing that ran before can have touched it."""
         self.sandbox.close()
         return self.run(overload)
 
@@ -91,7 +91,7 @@ class Supervisor:
         except ChildError as error:
             if error.name != "Unusable":
                 raise
-            self.sandbox.close()
+            self.sandbox.end_child()
         return death
 
     def _ask(self, function: str, overload: str, **arguments: Any) -> Any:
@@ -120,7 +120,7 @@ class Supervisor:
         except ChildError as error:
             if error.name != "Unusable":
                 raise
-            self.sandbox.close()  # no other call may be made there: the process goes, as in a death
+            self.sandbox.end_child()  # no other call may be made there: the process goes, as in a death
             raise Died(error.message, error.call, f"{error.phase.partition(' ')[0]} real") from None
 
     def _result(self, plain: dict[str, Any], deaths: list[Died]) -> Result:

@@ -21,6 +21,18 @@ def pid(mark):
     return os.getpid()
 
 
+def parent(mark):
+    return os.getppid()
+
+
+_remembered = []
+
+
+def remember(value, mark):
+    _remembered.append(value)
+    return _remembered
+
+
 def working_folder(mark):
     folder = Path.cwd()
     return [str(folder), sorted(p.name for p in folder.iterdir())]

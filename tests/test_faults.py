@@ -12,6 +12,7 @@ import pytest
 
 from sweep import expect
 from sweep.corpus import FORMAT, MANIFEST
+from sweep.crossref import LATE_IMPORTS
 from sweep.findings import AGREES, KNOWN_BAD
 from sweep.sandbox import Sandbox
 from sweep.session import WORK
@@ -42,11 +43,18 @@ def corpus(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def supervisor(corpus, tmp_path):
-    with FaultySandbox(tmp_path, memory=16 << 30) as sandbox:
+@pytest.fixture(scope="module")
+def sandbox(corpus):
+    with FaultySandbox(corpus / "scratch", memory=16 << 30, modules=("sweep.runner", *LATE_IMPORTS)) as sandbox:
         sandbox.corpus = corpus
-        yield Supervisor(sandbox, corpus, "cpu", ["fake", "functionalize"], timeout=2.0)
+        yield sandbox
+
+
+@pytest.fixture
+def supervisor(corpus, sandbox):
+    sandbox.end_child()
+    sandbox.starts = 0
+    return Supervisor(sandbox, corpus, "cpu", ["fake", "functionalize"], timeout=2.0)
 
 
 def healthy(supervisor):
@@ -85,10 +93,10 @@ def test_a_crash_of_the_fake_path_is_the_fake_paths(supervisor):
 
 def test_what_a_call_leaves_running_goes_with_its_child(supervisor):
     supervisor.run(faults.overload("orphan"))
-    group = supervisor.sandbox._process.pid
+    group = supervisor.sandbox._nursery.child
     orphans = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and in_group(p, group) and int(p.name) != group]
     assert orphans
-    supervisor.sandbox.close()
+    supervisor.sandbox.end_child()
     assert all(goes_away(pid) for pid in orphans)
 
 
@@ -101,6 +109,7 @@ def in_group(process, group):
 
 def test_another_answer_in_a_fresh_process_is_another_answer(supervisor, monkeypatch):
     monkeypatch.setenv("SWEEP_COIN", "heads")
+    supervisor.sandbox.close()  # a nursery keeps its environment
     first = supervisor.run(faults.overload("coin"))
     monkeypatch.setenv("SWEEP_COIN", "tails")
     assert supervisor.run(faults.overload("coin")).findings == first.findings != ()

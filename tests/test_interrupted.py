@@ -47,12 +47,17 @@ def children(pid):
     return found
 
 
+def callers(worker):
+    """The processes that make a worker's calls: the children of its nursery."""
+    return [caller for pid, line in children(worker).items() if "sweep.nursery" in line for caller in children(pid)]
+
+
 def busy_worker(controller):
-    """A worker of xdist that has started its own child, so that it is making calls."""
+    """A worker of xdist that has a process to make calls in."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         for pid, line in children(controller).items():
-            if "sweep.child" not in line and any("sweep.child" in child for child in children(pid).values()):
+            if "sweep.nursery" not in line and callers(pid):
                 return pid
         time.sleep(0.02)
     raise AssertionError("no worker started a child")
@@ -205,8 +210,8 @@ def test_a_killed_child_is_asked_again_and_its_neighbours_have_their_verdicts(tm
         until_says(process, "PASSED", times=2)  # the healthy ones, which come first
         time.sleep(1.0)  # and the sleeping one is asleep
         worker = busy_worker(process.pid)
-        [child] = [pid for pid, text in children(worker).items() if "sweep.child" in text]
-        os.kill(child, signal.SIGKILL)
+        [caller] = callers(worker)
+        os.kill(caller, signal.SIGKILL)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 6, output
     assert (

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from sweep.crossref import LATE_IMPORTS
 from sweep.findings import KNOWN_BAD, Finding, Result
 from sweep.sandbox import ChildError, Died, Sandbox, each_done
 from sweep.supervisor import Supervisor
@@ -153,6 +154,40 @@ def test_the_working_folder_is_empty_and_goes_with_the_child(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_child_finds_nothing_of_the_one_before_it(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        assert ask(sandbox, "remember", value=1) == [1]
+        assert ask(sandbox, "remember", value=2) == [1, 2]
+        nursery = ask(sandbox, "parent")
+        sandbox.end_child()
+        assert ask(sandbox, "remember", value=3) == [3]
+        assert ask(sandbox, "parent") == nursery
+
+
+def test_a_nursery_that_is_killed_takes_its_child_along_and_is_replaced(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        child, nursery = ask(sandbox, "pid"), ask(sandbox, "parent")
+        os.kill(nursery, signal.SIGKILL)
+        assert goes_away(child)
+        with pytest.raises(Died, match="crash SIGKILL"):
+            ask(sandbox, "echo")
+        assert ask(sandbox, "parent") != nursery
+
+
+def test_a_nursery_leaves_it_to_children_to_say_what_cannot_be_imported(tmp_path):
+    with Sandbox(tmp_path, modules=["tests.no_such_module"]) as sandbox:
+        assert ask(sandbox, "echo") == {}
+        with pytest.raises(ChildError, match="ModuleNotFoundError"):
+            sandbox.request("tests.no_such_module:f")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_nursery_has_one_thread_whatever_it_has_imported(tmp_path):
+    """Only that one is there in what it forks; a lock that another one held would never be released."""
+    with Sandbox(tmp_path, modules=["sweep.runner", "opinfo_adapters.session", *LATE_IMPORTS]) as sandbox:
+        assert len(list(Path(f"/proc/{ask(sandbox, 'parent')}/task").iterdir())) == 1
+
+
 def test_what_a_child_prints_does_no_harm_and_is_not_kept(tmp_path):
     with Sandbox(tmp_path) as sandbox:
         assert ask(sandbox, "talk", megabytes=8, timeout=30) == 8
@@ -166,8 +201,9 @@ def test_a_child_has_no_input(tmp_path):
 
 def test_a_closed_sandbox_leaves_no_process(tmp_path):
     with Sandbox(tmp_path) as sandbox:
-        child = ask(sandbox, "pid")
+        child, nursery = ask(sandbox, "pid"), ask(sandbox, "parent")
     assert is_gone(child)
+    assert is_gone(nursery)
     sandbox.close()
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _SHARED = {"fakes", "excused"}
 
 
+#: What torch imports when it makes its first fake tensors, which takes as long as importing torch.
+LATE_IMPORTS = ("sweep.overloads", "torch._dynamo", "torch._functorch.aot_autograd", "torch.export._trace")
+
+
 class CrossRef(Protocol):
     """What a crossref offers.
 
