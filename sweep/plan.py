@@ -54,7 +54,7 @@ _EXTENSIONS = ("avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_til
 
 def _cpu() -> str:
     """What this CPU's kernels are chosen by; before torch 2.13 only torch's own choice can be asked for."""
-    has = getattr(torch.cpu, "get_capabilities", dict)()
+    has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return " ".join([torch.backends.cpu.get_cpu_capability(), *(name for name in _EXTENSIONS if has.get(name))])
 
 
