@@ -35,6 +35,7 @@ _ENVIRONMENT = {
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "KINETO_LOG_LEVEL": "99",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # else a mere question whether there is CUDA starts it, and no fork can use it then
 }
 
 #: How often a waiting parent looks at the trace, in seconds.

@@ -1,13 +1,17 @@
 """Waiting for a device and losing it, with the errors of one but none at hand."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from opinfo_adapters.derived.attempts import Attempts
 from sweep.accelerator import check_not_lost, waiter
-from sweep.crossref import RealRaised
+from sweep.crossref import LATE_IMPORTS, RealRaised
 from sweep.crossref.fakes import Fakes
 from sweep.process_state import Unusable
+from tests.whole_runs import ROOT
 
 ABS = torch.ops.aten.abs.default
 
@@ -53,3 +57,20 @@ def test_nor_is_one_tried_there(monkeypatch):
     with pytest.raises(Unusable, match="real raises AcceleratorError"):
         attempts([torch.ones(2)], {}, "test")
     assert not attempts.kept
+
+
+def test_what_a_nursery_imports_starts_no_device():
+    """No process that is forked afterwards could use it."""
+    script = """
+import importlib, sys, torch
+def asked(name):
+    return lambda *arguments, **options: sys.exit(f"{name} was called")
+for name in ("is_available", "device_count", "current_device", "get_device_properties", "_lazy_init"):
+    setattr(torch.cuda, name, asked(name))
+torch._C._accelerator_getAccelerator = asked("_accelerator_getAccelerator")
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+"""
+    modules = ["sweep.runner", "opinfo_adapters.session", *LATE_IMPORTS]
+    done = subprocess.run([sys.executable, "-c", script, *modules], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
