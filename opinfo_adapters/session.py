@@ -26,7 +26,6 @@ from sweep.calls import Call, build
 from sweep.overloads import inventory, resolve
 
 _recorders: dict[str, Recorder] = {}
-_inventory = frozenset(inventory())
 
 
 def list_tasks(
@@ -49,7 +48,7 @@ def list_tasks(
         tasks = [f"{name}:{task}" for task in derived.load(name).tasks(Known(Path(known), device))]
     else:
         tasks = [f"{name}:{task}" for name in opinfo_adapters.names() for task in opinfo_adapters.load(name).tasks(device)]
-        later = [f"{name}:{overload}" for name in opinfo_adapters.STAGES for overload in _inventory]
+        later = [f"{name}:{overload}" for name in opinfo_adapters.STAGES for overload in inventory()]
         for glob in only or ():
             if not fnmatch.filter(tasks, glob) and not fnmatch.filter(later, glob):
                 raise LookupError(f"no task matches {glob!r}; they are named as {tasks[0]!r}")
@@ -121,12 +120,13 @@ def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[in
         opinfo_adapters.load(adapter).run(name, device, recorder)
     wait = waiter(device)
     wait()  # what went wrong there belongs to this task, which ends with it
+    known = frozenset(inventory())
     written: list[dict[str, Any]] = []
     chunks: list[bytes | memoryview] = []
     kept = 0
     for at, (call, incidental) in enumerate(recorder.drain()):
         mark(at, "verify")
-        if call.overload not in _inventory:
+        if call.overload not in known:
             recorder.unrecordable["operator that is not in the inventory"] += 1
             continue
         repeats = _repeats(call, device, recorder, wait)

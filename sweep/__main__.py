@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: ``python -m sweep list | record | show | clean``. Sweeping itself is pytest's."""
+"""The commands behind the Makefile: ``python -m sweep list | record | show | check | clean``. Sweeping itself is pytest's."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import argparse
 import fnmatch
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 from tabulate import tabulate
 
-from sweep import corpus, recording, session
+from sweep import corpus, crossref, expect, recording, session
 from sweep.sandbox import ChildError, Sandbox
 from sweep.session import SCRATCH, Options, UsageError
+from sweep.supervisor import Supervisor
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,15 +48,19 @@ def main(argv: list[str] | None = None) -> int:
     show.add_argument("call", type=int, nargs="?", default=0)
     show.add_argument("--device", default=Options().device)
     show.add_argument("--corpus", metavar="DIR")
+    check = commands.add_parser("check", parents=[imports], help="say what crossrefs find about one call, written as Python")
+    check.add_argument("call", help="such as 'torch.ops.aten.abs.default(torch.zeros(2))'")
+    check.add_argument("--device", default=Options().device)
+    check.add_argument("--crossref", action="append", default=[], metavar="NAME", help="only this one; repeatable")
     commands.add_parser("clean", help="remove corpora and what runs left behind; expect files stay")
     arguments = parser.parse_args(argv)
     try:
         globals()[f"_{arguments.command}"](arguments)
-    except (UsageError, corpus.CorpusError) as error:
+    except (UsageError, corpus.CorpusError, crossref.UnknownCrossRef) as error:
         print(f"sweep: {error}", file=sys.stderr)
         return 2
     except ChildError as error:
-        if error.name not in ("DeviceError", "CorpusError", "IndexError", "LookupError", "LibraryError"):
+        if error.name not in ("DeviceError", "CorpusError", "IndexError", "LookupError", "LibraryError", "NotACall"):
             raise
         print(f"sweep: {error.message}", file=sys.stderr)
         return 2
@@ -109,6 +115,26 @@ def _show(arguments: argparse.Namespace) -> None:
             "sweep.runner:show", name=arguments.overload, folder=str(folder), call=arguments.call, device=arguments.device
         )
     print(f"# {shown['source']}\n{shown['text']}")
+    if not shown["exact"]:
+        print(
+            "# Its values are too many to be written down, and these are others; to make the call with them:\n"
+            "from pathlib import Path; import torch; from sweep import calls, corpus\n"
+            f"call = corpus.load(Path({str(folder)!r}), {arguments.overload!r})[{arguments.call}]\n"
+            f"args, kwargs = calls.build(call, {arguments.device!r})\n"
+            f"torch.ops.{arguments.overload}(*args, **kwargs)"
+        )
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    names = crossref.check_names(arguments.crossref)
+    session.identify(arguments.device, arguments.libraries)
+    with (
+        Sandbox(SCRATCH, Options().memory if arguments.device == "cpu" else 0, arguments.libraries) as sandbox,
+        tempfile.TemporaryDirectory(dir=SCRATCH) as folder,
+    ):
+        overload = sandbox.request("sweep.typed:write_down", text=arguments.call, folder=folder, device=arguments.device)
+        result = Supervisor(sandbox, Path(folder), arguments.device, names, Options().timeout).run(overload)
+    print(expect.text_of_result(result), end="")
 
 
 def _clean(arguments: argparse.Namespace) -> None:

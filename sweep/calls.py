@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -576,12 +576,21 @@ def _build_tensor(
     dtype = getattr(torch, described["dtype"])
     if "parts" in described:
         return _assemble(described, {name: tensors[at] for name, at in described["parts"].items()})
-    tensor = torch.empty(0, dtype=dtype, device=_place(described["device"], target))
-    tensor.set_(storages[described["storage"]], described["offset"], described["size"], described["stride"])
+    tensor = on_storage(storages[described["storage"]], dtype, described["offset"], described["size"], described["stride"])
     if described.get("conj"):
         torch._C._set_conj(tensor, True)
     if described.get("neg"):
         torch._C._set_neg(tensor, True)
+    return tensor
+
+
+def on_storage(
+    storage: torch.UntypedStorage, dtype: torch.dtype, offset: int, size: Sequence[int], stride: Sequence[int]
+) -> torch.Tensor:
+    """A new strided tensor on a storage, which nothing has been written to: ``aten._version`` of it is 0."""
+    tensor = torch.empty(0, dtype=dtype, device=storage.device)
+    tensor.set_(storage, offset, size, stride)
+    torch._C._autograd._unsafe_set_version_counter((tensor,), (0,))
     return tensor
 
 

@@ -147,7 +147,10 @@ def supervisor(plan: Plan) -> Iterator[Supervisor]:
     # An accelerator's runtime reserves address space without end, so there the limit is its allocator's (see ``runner``).
     memory = plan.memory if plan.identity["device_type"] == "cpu" else 0
     libraries, modules = list(plan.identity["libraries"]), ("sweep.runner", *crossref.LATE_IMPORTS)
-    with Sandbox(session.SCRATCH, memory, libraries, modules=modules) as sandbox:
+    with (
+        Sandbox(session.SCRATCH, memory, libraries, modules=modules) as sandbox,
+        Sandbox(session.SCRATCH, memory, libraries, modules=modules) as other,
+    ):
         yield Supervisor(
             sandbox,
             Path(plan.corpus),
@@ -156,6 +159,7 @@ def supervisor(plan: Plan) -> Iterator[Supervisor]:
             plan.timeout,
             overload_timeout=plan.overload_timeout,
             memory=plan.memory,
+            other=other,
         )
 
 
@@ -164,7 +168,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Carries an item's result on its report, which xdist brings to the controller."""
     report = yield
     if call.when == "call":
-        report.sweep = dict(item.user_properties).get("sweep_result")
-        item.user_properties[:] = [p for p in item.user_properties if p[0] != "sweep_result"]
+        carried = dict(item.user_properties)
+        report.sweep, report.damage = carried.get("sweep_result"), carried.get("sweep_damage")
+        item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("sweep_")]
         report.user_properties = list(item.user_properties)
     return report

@@ -23,6 +23,10 @@ FORMAT = 2
 ALIGNMENT = 64
 
 
+#: What is to be done about a corpus that cannot be used.
+_ANEW = "run `make record` to make it anew, or `python -m sweep record --corpus DIR` if it lies elsewhere"
+
+
 class CorpusError(Exception):
     """A corpus cannot be used; the message is one line that says what to do."""
 
@@ -92,9 +96,7 @@ def read_arrays(path: Path) -> tuple[Any, Any]:
         with np.load(path, allow_pickle=False) as arrays:
             return json.loads(arrays["calls"].tobytes()), arrays["data"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
-        raise CorpusError(
-            f"corpus file {path} is damaged or not a corpus file ({type(error).__name__}): run `make record` to make it anew"
-        ) from error
+        raise CorpusError(f"corpus file {path} is damaged or not a corpus file ({type(error).__name__}): {_ANEW}") from error
 
 
 def load(folder: Path, name: str) -> list[Any]:
@@ -112,7 +114,7 @@ def load(folder: Path, name: str) -> list[Any]:
             Call(name, c["source"], c["args"], c["kwargs"], c["tensors"], c["storages"], view, c["layout"]) for c in described
         ]
     except (KeyError, TypeError) as error:
-        raise CorpusError(f"corpus file {folder / name}.npz is of another format: run `make record` to make it anew") from error
+        raise CorpusError(f"corpus file {folder / name}.npz is of another format: {_ANEW}") from error
 
 
 def aligned(data: Any) -> Any:
@@ -138,17 +140,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError(manifest["format"])
         sizes = {name: entry["bytes"] for name, entry in files.items()}
     except FileNotFoundError:
-        raise CorpusError(f"no corpus in {folder}: run `make record`") from None
+        raise CorpusError(f"no corpus in {folder}: {_ANEW}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorpusError(f"{path} is not the manifest of a corpus: run `make record`, or name another --corpus") from error
+        raise CorpusError(f"{path} is not the manifest of a corpus: {_ANEW}") from error
     for name, recorded in sizes.items():
         try:
             size = os.stat(folder / f"{name}.npz").st_size
         except FileNotFoundError:
-            raise CorpusError(f"corpus file {folder / name}.npz is missing: run `make record` to make it anew") from None
+            raise CorpusError(f"corpus file {folder / name}.npz is missing: {_ANEW}") from None
         if size != recorded:
             raise CorpusError(
-                f"corpus file {folder / name}.npz has {size} bytes, the manifest says {recorded}: "
-                "it is damaged, run `make record` to make it anew"
+                f"corpus file {folder / name}.npz has {size} bytes, the manifest says {recorded}: it is damaged, {_ANEW}"
             )
     return manifest

@@ -133,14 +133,15 @@ _LIST = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
 _FILES = _OpenFiles()
 
 
-def _function_modes() -> tuple[int, Any]:
-    """How many there are, and the one among them that stands for the default device."""
-    return torch._C._len_torch_function_stack(), getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+def _function_modes() -> tuple[int, torch.device | None]:
+    """How many there are, and the default device, for which one among them stands."""
+    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return torch._C._len_torch_function_stack(), context and context.device
 
 
-def _set_function_modes(value: tuple[int, Any]) -> None:
-    if _function_modes()[1] is not value[1]:
-        torch.set_default_device(value[1] and value[1].device)
+def _set_function_modes(value: tuple[int, torch.device | None]) -> None:
+    if _function_modes()[1] != value[1]:
+        torch.set_default_device(value[1])
 
 
 def _backend_switches() -> tuple[bool, ...]:

@@ -25,7 +25,10 @@ from sweep.journal import Journal
 from sweep.sandbox import ChildError, Died, Sandbox, each_done
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SOURCES = (_ROOT / "opinfo_adapters", *(_ROOT / "sweep" / n for n in ("calls.py", "corpus.py", "recording.py", "overloads.py")))
+
+#: The modules of ``sweep`` that have a say in what is recorded.
+_MODULES = ("accelerator", "calls", "corpus", "libraries", "overloads", "process_group", "process_state", "recording")
+_SOURCES = (_ROOT / "opinfo_adapters", *(_ROOT / "sweep" / f"{name}.py" for name in _MODULES))
 
 #: What a task may cost before it is given up, in seconds without a sign of life.
 _TASK_TIMEOUT = 300.0
@@ -40,8 +43,11 @@ _CORRUPTED = "crash SIGABRT"
 
 
 def fingerprint(identity: dict[str, Any]) -> dict[str, Any]:
-    """Everything that can change a corpus: torch, device, Python and numpy, and the sources that record."""
-    kept = {k: identity[k] for k in ("torch", "git", "device", "capability", "python", "numpy", "libraries")}
+    """Everything that can change a corpus: torch, device, Python and numpy, and the sources that record.
+
+    Which of several equal devices it was is not among that: a call says nothing of it.
+    """
+    kept = {k: identity[k] for k in ("torch", "git", "device_type", "capability", "python", "numpy", "libraries")}
     return {**kept, "sources": corpus.sources_digest(_SOURCES)}
 
 
@@ -104,13 +110,13 @@ def _record(
     folder: Path, identity: dict[str, Any], workers: int, scratch: Path, only: list[str] | None, out: TextIO
 ) -> dict[str, Any]:
     made_from = fingerprint(identity)
-    making, log = folder.with_name(f"{folder.name}.making"), folder.with_name("recording.log")
+    making, log = folder.with_name(f"{folder.name}.making"), folder.with_name(f"{folder.name}.log")
     resume = making.exists()
-    with Journal(folder.with_name("recording.jsonl"), {"fingerprint": made_from, "only": only}, resume=resume) as journal:
+    with Journal(folder.with_name(f"{folder.name}.jsonl"), {"fingerprint": made_from, "only": only}, resume=resume) as journal:
         if resume and not journal.tasks:
             shutil.rmtree(making)
         try:
-            manifest = _make(making, made_from, workers, scratch, only, journal, out)
+            manifest = _make(making, made_from, identity["device"], workers, scratch, only, journal, out)
         except BaseException:
             if journal.tasks:
                 print(f"stopped; {len(journal.tasks)} tasks are done, and the next recording goes on from there", file=out)
@@ -135,7 +141,14 @@ def _record(
 
 
 def _make(
-    making: Path, made_from: dict[str, Any], workers: int, scratch: Path, only: list[str] | None, journal: Journal, out: TextIO
+    making: Path,
+    made_from: dict[str, Any],
+    device: str,
+    workers: int,
+    scratch: Path,
+    only: list[str] | None,
+    journal: Journal,
+    out: TextIO,
 ) -> dict[str, Any]:
     """Makes a whole corpus in a folder, or goes on with it, and returns its manifest.
 
@@ -156,7 +169,7 @@ def _make(
             shards.mkdir(exist_ok=True)
             if stage >= len(journal.stages):
                 started = time.monotonic()
-                _run_tasks(sandboxes, stage, shards, made_from["device"], only, journal, out)
+                _run_tasks(sandboxes, stage, shards, device, only, journal, out)
                 journal.finished(stage, time.monotonic() - started)
             merger.add(shards)
     for stage in range(len(STAGES) + 1):

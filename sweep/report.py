@@ -5,6 +5,7 @@ A pytest plugin that only the controlling process registers; results reach it on
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter, defaultdict
 from collections.abc import Generator
@@ -59,12 +60,6 @@ class Verdict:
         return "gone" if self.found in (expect.AGREE_TEXT, expect.ABSENT_TEXT) and self.expected != expect.UNKNOWN_TEXT else "new"
 
 
-def accept_command(plan: Plan, overload: str | None = None) -> str:
-    """The shell command that accepts what was found, about one overload or about all that were selected."""
-    device = "" if plan.identity["device"] == "cpu" else f" DEVICE={plan.identity['device']}"
-    return f"make accept{device}" + (f" OPS={overload}" if overload else "")
-
-
 class Report:
     """Collects verdicts and, at the end, writes and prints what they add up to."""
 
@@ -73,6 +68,7 @@ class Report:
         self.accept = accept
         self.verdicts: dict[str, Verdict] = {}
         self.broken: dict[str, str] = {}
+        self.damaged = False
         self.stopped = False
         self.notes: list[str] = []
 
@@ -92,12 +88,15 @@ class Report:
             verdict = Verdict.from_json(plain)
             self.verdicts[verdict.result.overload] = verdict
         elif report.failed:
+            self.damaged |= getattr(report, "damage", None) is not None
             name = report.nodeid.partition("[")[2].removesuffix("]") or report.nodeid
             text = str(report.longrepr).strip().splitlines()
             self.broken[name] = text[-1] if text else "no reason given"
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self.damaged:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if not self.verdicts:
             return
         try:
@@ -142,8 +141,8 @@ class Report:
         for name, why in sorted(self.broken.items()):
             write(f"not run {name}: {why}")
         if unexpected:
-            subset = accept_command(self.plan) + (" OPS='...'" if not self._is_whole() else "")
-            write(f"{len(unexpected)} unexpected; to accept them: {subset}")
+            which = unexpected[0].result.overload if len(unexpected) == 1 else None if self._is_whole() else "..."
+            write(f"{len(unexpected)} unexpected; to accept them: {self.plan.accept_command(which)}")
         for line in (*self.notes, *self._remarks()):
             write(line)
 
@@ -166,7 +165,8 @@ class Report:
         known = expect.load(folder)
         crossrefs = None if self.plan.all_crossrefs else self.plan.crossrefs
         if not known and not (whole and crossrefs is None):
-            self.notes.append(f"nothing was accepted: {folder} has no expect files yet; make them all first, with `make accept`")
+            whole_run = dataclasses.replace(self.plan, all_crossrefs=True).accept_command()
+            self.notes.append(f"nothing was accepted: {folder} has no expect files yet; make them all first: {whole_run}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             return
         if whole and crossrefs is None:
@@ -195,7 +195,7 @@ class Report:
         near = expect.nearest(Path(self.plan.results).parent.parent, identity)
         nearest = f"; the nearest there are: {_relative(near)}" if near else ""
         wanted = f"torch {identity['release']} on {identity['device_type']} in {_relative(Path(self.plan.results))}"
-        return f"no expect files for {wanted}{nearest}. To make them: {accept_command(self.plan)}"
+        return f"no expect files for {wanted}{nearest}. To make them: {self.plan.accept_command()}"
 
     def _table(self) -> str:
         counts: dict[str, Counter[str]] = defaultdict(Counter)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,16 @@ from sweep.compare import Mismatch
 from sweep.crossref.excused import why_excused
 from sweep.crossref.fakes import Fakes
 from sweep.findings import EVERY, Finding, Result, ordered
+from sweep.libraries import imported
 from sweep.overloads import resolve
 from sweep.printing import FILLS, expression
 from sweep.process_state import Guard, Unusable
 
 #: How many of the calls that show a finding are tried, smallest first, for one that can be pasted.
 _EXAMPLES_TRIED = 4
+
+#: What is being done, in the trace, while printed calls are tried.
+_EXAMPLE = "example"
 
 _Key = tuple[str, str, str, int | None]
 _Make = Callable[[], tuple[list[Any], dict[str, Any]]]
@@ -38,7 +42,7 @@ def run_overload(
     folder: str,
     device: str,
     crossrefs: list[str],
-    skip: Collection[int] = (),
+    skip: Collection[Sequence[Any]] = (),
     examples: bool = True,
     limit: float = 0.0,
     memory: int = 0,
@@ -51,7 +55,7 @@ def run_overload(
         folder: the corpus.
         device: where to make the calls.
         crossrefs: names of the crossrefs.
-        skip: positions of calls not to make.
+        skip: positions of calls not to make, each with the crossref under which not to; empty for none at all.
         examples: try the printed calls until one shows its finding; otherwise the simplest text is taken untried.
         limit: seconds after which the rest of the calls is given up; 0 is no limit.
         memory: bytes of an accelerator's memory that this process may use; 0 is no limit. (The CPU's is the process's own limit.)
@@ -66,7 +70,8 @@ def run_overload(
     calls = corpus.load(Path(folder), name)
     _limit_memory(device, memory)
     with _rare_collection(len(calls)):
-        result = check_calls(resolve(name), calls, device, crossrefs, skip=skip, examples=examples, limit=limit, mark=mark)
+        skipped = [(at, crossref_name) for at, crossref_name in skip]
+        result = check_calls(resolve(name), calls, device, crossrefs, skip=skipped, examples=examples, limit=limit, mark=mark)
     return result.as_json()
 
 
@@ -139,7 +144,11 @@ def make_real(
 def show(
     name: str, folder: str, call: int, device: str, mark: Callable[[int, str], None] = lambda call, phase: None
 ) -> dict[str, Any]:
-    """One recorded call for people: ``text`` (pasteable where its values are few), ``dtypes``, ``source`` and ``layout``.
+    """One recorded call for people.
+
+    Returns:
+        ``text``, whether it has the recorded values (``exact``) and, if not, how to get them (``pointer``), ``dtypes``,
+        ``source``, ``layout`` and ``cost``.
 
     Raises:
         IndexError: there is no such call.
@@ -147,9 +156,16 @@ def show(
     calls = corpus.load(Path(folder), name)
     if not 0 <= call < len(calls):
         raise IndexError(f"{name} has {len(calls)} recorded calls, 0 to {len(calls) - 1}: there is no call {call}")
-    texts = (expression(calls[call], device, fill) for fill in reversed(FILLS))
-    text = next(filter(None, texts), f"torch.ops.{name}(...)")
-    return {"text": text, "dtypes": calls[call].dtypes()[:1], "source": calls[call].source, "layout": calls[call].layout}
+    texts = {fill: expression(calls[call], device, fill) for fill in reversed(FILLS)}
+    return {
+        "text": next(filter(None, texts.values()), f"torch.ops.{name}(...)"),
+        "exact": texts[FILLS[-1]] is not None,
+        "pointer": "" if texts[FILLS[-1]] is not None else _pointer(name, call, device),
+        "dtypes": calls[call].dtypes()[:1],
+        "source": calls[call].source,
+        "layout": calls[call].layout,
+        "cost": calls[call].cost(),
+    }
 
 
 def check_calls(
@@ -158,7 +174,7 @@ def check_calls(
     device: str,
     crossrefs: list[str],
     *,
-    skip: Collection[int] = (),
+    skip: Collection[tuple[int, str]] = (),
     examples: bool = True,
     limit: float = 0.0,
     mark: Callable[[int, str], None] = lambda call, phase: None,
@@ -168,11 +184,12 @@ def check_calls(
     name = calls[0].overload if calls else ""
     process_group.ensure_for(name)
     skipped = frozenset(skip)
+    wholly = {at for at, crossref_name in skipped if not crossref_name}
     shown: dict[_Key, dict[int, Mismatch]] = {}
     trace = _Trace(mark)
     fakes = Fakes(op, trace.side, waiter(device))
-    excuses = [why for why in (why_excused(n, name) for n in crossrefs) if why]
-    if len(excuses) == len(crossrefs):
+    excuses = [why_excused(n, name) for n in crossref.names()]
+    if all(excuses):
         return Result(name, reason=f"excused: {excuses[0]}")  # nobody looks, which is not the same as agreeing
     with ExitStack() as stack:
         checkers = {n: crossref.load(n) for n in crossrefs if not why_excused(n, name)}
@@ -182,15 +199,17 @@ def check_calls(
         guard = Guard()
         given_up = 0
         for at, call in enumerate(calls):
-            if at in skipped:
+            if at in wholly:
                 continue
             if limit and time.perf_counter() - started > limit:
-                given_up = sum(later not in skipped for later in range(at, len(calls)))
+                given_up = sum(later not in wholly for later in range(at, len(calls)))
                 shown[EVERY, "", _OVERLOAD_TIMEOUT, None] = {at: Mismatch("", _OVERLOAD_TIMEOUT, None, "", "")}
                 break
             fakes.next_call()
             make = _maker(op, call, device)
             for crossref_name, checker in checkers.items():
+                if (at, crossref_name) in skipped:
+                    continue
                 trace.check(at, crossref_name)
                 if _is_random(op):
                     torch.manual_seed(call.seed())
@@ -199,10 +218,10 @@ def check_calls(
                 for switch in guard.restore():
                     kind = f"changes {switch}"
                     shown.setdefault((EVERY, "", kind, None), {}).setdefault(at, Mismatch("", kind, None, "", switch))
-        mark(len(calls), "example")
+        trace.check(len(calls), _EXAMPLE)
         findings = [_finding(key, where, calls, checkers, op, device, fakes, tried=examples) for key, where in shown.items()]
         guard.restore()  # trying examples makes calls too
-    made = len(calls) - len(skipped) - given_up
+    made = len(calls) - len(wholly) - given_up
     return Result(name, calls=made, given_up=given_up, seconds=time.perf_counter() - started, findings=ordered(findings))
 
 
@@ -280,7 +299,7 @@ def _finding(
         example, shown = _example(key, positions, calls, checker, op, device) or (example, shown)
     if not example:
         text = next(filter(None, (expression(calls[at], device, fill) for fill in reversed(FILLS))), f"torch.ops.{op}")
-        example = f"{text}  # with the recorded values: python -m sweep show {calls[at].overload} {at}"
+        example = text + _pointer(calls[at].overload, at, device)
     return Finding(
         crossref=key[0],
         output=key[1],
@@ -294,6 +313,13 @@ def _finding(
         example=example,
         layouts=_layouts(calls[at] for at in positions),
     )
+
+
+def _pointer(overload: str, at: int, device: str) -> str:
+    """A comment behind a printed call whose values are not the recorded ones, that says how to get those."""
+    options = "".join(f"--import {library} " for library in imported)
+    options += f"--device {device} " if device != "cpu" else ""
+    return f"  # with the recorded values: python -m sweep show {options}{overload} {at}"
 
 
 def _layouts(calls: Iterator[Call]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ class Plan:
     Attributes:
         identity: torch and device, as ``sweep.plan.identify`` gives them.
         corpus: the folder of recorded calls.
+        own_corpus: whether that is the one that was made for this torch and device, rather than another one that was named.
         crossrefs: names, sorted.
         all_crossrefs: whether these are all there are.
         results: the folder of this torch's and device's expect files.
@@ -81,6 +83,7 @@ class Plan:
 
     identity: dict[str, Any]
     corpus: str
+    own_corpus: bool
     crossrefs: list[str]
     all_crossrefs: bool
     results: str
@@ -94,6 +97,19 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def accept_command(self, overload: str | None = None) -> str:
+        """The shell command that accepts what was found, about one overload or about all that there are."""
+        options = {"--corpus": [] if self.own_corpus else [self.corpus], "--import": list(self.identity["libraries"])}
+        base = Path(self.results).parent.parent  # of the folder of a torch and device
+        options["--results"] = [] if base == Path(Options().results) else [str(base)]
+        options["--crossref"] = [] if self.all_crossrefs else self.crossrefs
+        device = self.identity["device"]
+        if not any(options.values()):  # make can say it
+            return "make accept" + (f" DEVICE={device}" if device != "cpu" else "") + (f" OPS={overload}" if overload else "")
+        options |= {"--device": [device] if device != "cpu" else [], "--ops": [overload] if overload else []}
+        given = [word for name, values in options.items() for value in values for word in (name, value)]
+        return shlex.join(["EXPECTTEST_ACCEPT=1", "pytest", "-n", "auto", "sweep/", *given])
 
     def run_folder(self) -> Path:
         """Where a run leaves what it made: ``.sweep/2.13/cpu``."""
@@ -125,8 +141,8 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
     Raises:
         UsageError: something that the user asked for cannot be done; nothing was written.
     """
-    if options.libraries and options.results == Options().results:
-        raise UsageError("--import needs --results DIR: the folder where the expect files of those operators lie")
+    if options.libraries and Path(options.results).resolve() == Path(Options().results).resolve():
+        raise UsageError("--import needs --results DIR: a folder of its own for the expect files of those operators")
     try:
         crossrefs = crossref.check_names(list(options.crossrefs))
         with Sandbox(SCRATCH, libraries=options.libraries) as sandbox:
@@ -145,6 +161,7 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
     return Plan(
         identity=identity,
         corpus=str(folder),
+        own_corpus=options.corpus is None,
         crossrefs=crossrefs,
         all_crossrefs=crossrefs == crossref.names(),
         results=str(results),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Supervisor:
         timeout: seconds that one call may take.
         overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
         memory: bytes of an accelerator's memory that the child may use; 0 is no limit.
+        other: a second sandbox, for second opinions; it is idle, and has no process, until one is asked for.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Supervisor:
         *,
         overload_timeout: float = 0.0,
         memory: int = 0,
+        other: Sandbox | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.corpus = corpus
@@ -45,6 +47,7 @@ class Supervisor:
         self.timeout = timeout
         self.overload_timeout = overload_timeout
         self.memory = memory
+        self.other = other or sandbox
 
     def run(self, overload: str) -> Result:
         """What the sweep says about one overload with recorded calls.
@@ -56,7 +59,7 @@ class Supervisor:
         examples = True
         while True:
             try:
-                plain = self._request(overload, [d.call for d in deaths], examples)
+                plain = self._request(overload, [_skipped(d) for d in deaths], examples)
             except Died as death:
                 if death.phase.partition(" ")[0] in self.crossrefs:
                     deaths.append(self._attributed(overload, death))
@@ -67,13 +70,17 @@ class Supervisor:
                     raise
             else:
                 return self._result(plain, deaths)
-            if len(deaths) == DEATHS:
+            if max(Counter(map(_author, deaths)).values(), default=0) == DEATHS:
                 return self._given_up(overload, deaths)
 
     def afresh(self, overload: str) -> Result:
-        """The same in a new child of a new nursery: other addresses, and nothing that ran before can have touched it."""
-        self.sandbox.close()
-        return self.run(overload)
+        """The same in a new child of another nursery: other addresses, and nothing that ran before can have touched it."""
+        self.sandbox, self.other = self.other, self.sandbox
+        try:
+            self.sandbox.end_child()
+            return self.run(overload)
+        finally:
+            self.sandbox, self.other = self.other, self.sandbox
 
     def _attributed(self, overload: str, death: Died) -> Died:
         """A crash on a predicted path, as one of the real call if that crashes by itself as well.
@@ -106,7 +113,7 @@ class Supervisor:
             **arguments,
         )
 
-    def _request(self, overload: str, skip: list[int], examples: bool) -> dict[str, Any]:
+    def _request(self, overload: str, skip: list[tuple[int, str]], examples: bool) -> dict[str, Any]:
         try:
             plain: dict[str, Any] = self._ask(
                 "run_overload",
@@ -128,35 +135,34 @@ class Supervisor:
         if not deaths:
             return result
         findings = ordered([*result.findings, *self._findings(result.overload, deaths)])
-        return dataclasses.replace(result, calls=result.calls + len(deaths), findings=findings)
+        real = {d.call for d in deaths if _author(d) == EVERY}
+        return dataclasses.replace(result, calls=result.calls + len(real), findings=findings)
 
     def _given_up(self, overload: str, deaths: list[Died]) -> Result:
         """Too many deaths: the findings of the calls before the last one are kept, the calls after it are not made."""
         last = max(d.call for d in deaths)
         recorded = self.sandbox.request("sweep.runner:count", folder=str(self.corpus), name=overload)
-        skip = sorted({*(d.call for d in deaths), *range(last, recorded)})
+        skip = [*map(_skipped, deaths), *((at, "") for at in range(last, recorded))]
         try:
-            result = Result.from_json(self._request(overload, skip, examples=False))
+            result = Result.from_json(self._request(overload, sorted(set(skip)), examples=False))
         except Died:
             result = Result(overload)
         findings = ordered([*result.findings, *self._findings(overload, deaths)])
-        made = result.calls + len(deaths)
+        made = result.calls + len({last, *(d.call for d in deaths if _author(d) == EVERY)})
         return Result(overload, calls=made, given_up=recorded - made, seconds=result.seconds, findings=findings)
 
     def _findings(self, overload: str, deaths: list[Died]) -> list[Finding]:
-        """Deaths as findings: one per crossref and ending, with the first call that ended so.
-
-        A death in the real call is no crossref's; as everything that real calls do, it is found under ``every``.
-        """
+        """Deaths as findings: one per crossref and ending, with the smallest call that ended so."""
         grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
         for death in deaths:
-            crossref, _, side = death.phase.partition(" ")
-            grouped[EVERY if side else crossref, death.ending].append(death.call)
+            grouped[_author(death), death.ending].append(death.call)
         found = []
         for (crossref, ending), calls in sorted(grouped.items()):
-            shown = self.sandbox.request(
-                "sweep.runner:show", folder=str(self.corpus), name=overload, call=min(calls), device=self.device
-            )
+            shown = [
+                self.sandbox.request("sweep.runner:show", folder=str(self.corpus), name=overload, call=call, device=self.device)
+                for call in sorted(calls)
+            ]
+            layouts, smallest = {call["layout"] for call in shown}, min(shown, key=lambda call: call["cost"])
             found.append(
                 Finding(
                     crossref=crossref,
@@ -166,10 +172,22 @@ class Supervisor:
                     fake="",
                     real=ending,
                     sides=("fake", "real"),
-                    dtypes=tuple(shown["dtypes"]),
+                    dtypes=tuple(sorted({dtype for call in shown for dtype in call["dtypes"]})),
                     calls=len(calls),
-                    example=shown["text"],
-                    layouts=(shown["layout"],) if shown["layout"] and len(calls) == 1 else (),
+                    example=smallest["text"] + smallest["pointer"],
+                    layouts=() if "" in layouts else tuple(sorted(layouts)),
                 )
             )
         return found
+
+
+def _author(death: Died) -> str:
+    """Whose finding a death is: a crossref's, or, if it was in the real call, as everything that real calls do, ``every``."""
+    crossref, _, side = death.phase.partition(" ")
+    return EVERY if side else crossref
+
+
+def _skipped(death: Died) -> tuple[int, str]:
+    """What is not to be done again: the call, or the call under one crossref."""
+    author = _author(death)
+    return death.call, "" if author == EVERY else author

@@ -148,6 +148,7 @@ def _bodies() -> dict[str, Any]:
         "fakecrash": lambda x: None,
         "crashes": _segfault,
         "dtypeliar": lambda x: torch.set_default_dtype(torch.float64),
+        "nozeros": lambda x: x.any() or _segfault(x),
     }
 
 
@@ -161,7 +162,7 @@ def _define(name: str, body: Any) -> None:
     def fake(x: Any) -> Any:
         if name in ("fakecrash", "crashes"):
             _segfault(x)
-        return torch.empty_like(x, dtype=torch.int64 if name == "dtypeliar" else None)
+        return torch.empty_like(x, dtype=torch.int64 if name in ("dtypeliar", "nozeros") else None)
 
     def toss(x: Any) -> Any:
         """Every child is a toss: the parent says by an environment variable which side is up."""
@@ -192,5 +193,7 @@ def record(folder: str, mark: Any) -> None:
     from sweep.calls import encode
 
     for name in _bodies():
-        calls = [encode(overload(name), (torch.zeros(n),), {}, device="cpu", source=f"faults {name}") for n in (2, 3)]
+        value = float(name == "nozeros")
+        tensors = [torch.full((n,), value) for n in (2, 3)]
+        calls = [encode(overload(name), (x,), {}, device="cpu", source=f"faults {name}") for x in tensors]
         corpus.write_file(Path(folder) / f"{overload(name)}.npz", [c.as_json() for c in calls], [bytes(c.data) for c in calls])

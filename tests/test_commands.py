@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from sweep import corpus
@@ -94,3 +95,50 @@ def test_record_refuses_what_would_do_harm(tmp_path):
 def test_record_refuses_tasks_that_there_are_not(tmp_path):
     assert "'x'" in refused("record", "--only", "x", "--corpus", str(tmp_path / "corpus"))
     assert not (tmp_path / "corpus").exists()
+
+
+def test_show_says_how_to_load_values_that_are_too_many(tmp_path):
+    tensor = torch.arange(100.0)
+    folder = recorded(tmp_path / "corpus", encode("aten.abs.default", (tensor,), {}, device="cpu", source="test"))
+    done = command("show", "aten.abs.default", "--corpus", str(folder))
+    text, loading = done.stdout.split("# Its values are too many", 1)
+    assert "torch.ones((100,)" in text
+    *statements, expression = loading.splitlines()[1:]
+    names = {}
+    exec("\n".join(statements), names)
+    assert torch.equal(eval(expression, names), tensor)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("torch.ops.aten.abs.default(torch.zeros(2))", "agrees"),
+        (
+            "torch.ops.aten.gcd.default(torch.ones(2), torch.ones(2))",
+            "every: real raises NotImplementedError: 1 of 1 call",
+        ),
+        ("torch.ops.aten.bernoulli.default(torch.ones(2), generator=None)", "agrees"),
+        (
+            "torch.ops.quantized.linear_unpack_fp16.default(torch.ops.quantized.linear_prepack_fp16.default(torch.ones(2, 3)))",
+            "fake: crash SIGSEGV: 1 of 1 call",
+        ),
+    ],
+)
+def test_check_says_about_a_typed_call_what_an_expect_file_would(call, said):
+    done = command("check", call)
+    assert done.returncode == 0, done
+    assert done.stdout.startswith(said), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ("torch.abs(torch.zeros(2))", "is no call of an overload, such as"),
+        ("torch.ops.aten.abs.nowhere(torch.zeros(2))", "is no call of an overload, such as"),
+        ("torch.ops.aten.abs.default(x)", "its arguments cannot be made: NameError"),
+        ("torch.ops.aten.abs.default(torch.nn.Parameter)", "cannot be written down: argument of type"),
+    ],
+)
+def test_check_refuses_what_is_no_call_in_one_line(call, why):
+    assert why in refused("check", call)
+    assert "unknown crossref 'x'" in refused("check", call, "--crossref", "x")

@@ -57,6 +57,10 @@ def supervisor(corpus, sandbox):
     return Supervisor(sandbox, corpus, "cpu", ["fake", "functionalize"], timeout=2.0)
 
 
+def seen(result):
+    return [(f.crossref, f.what, f.calls) for f in result.findings]
+
+
 def healthy(supervisor):
     return [supervisor.run(faults.overload(name)).status for name in ("healthy", "healthier")] == [AGREES, AGREES]
 
@@ -85,10 +89,22 @@ def test_what_trying_an_example_changes_is_put_back_too(supervisor):
     assert supervisor.sandbox.request("tests.faults:default_dtype") == "torch.float32"
 
 
-def test_a_crash_of_the_fake_path_is_the_fake_paths(supervisor):
+def test_a_crash_of_the_fake_path_is_the_fake_paths_and_costs_no_other_crossref_its_calls(supervisor):
     result = supervisor.run(faults.overload("fakecrash"))
-    assert {(f.crossref, f.what) for f in result.findings} == {("fake", "crash SIGSEGV")}
+    assert [(f.crossref, f.what, f.calls) for f in result.findings] == [
+        (c, "crash SIGSEGV", 2) for c in ("fake", "functionalize")
+    ]
+    assert result.calls == 2
     assert healthy(supervisor)
+    supervisor.crossrefs = ["functionalize"]
+    [alone] = supervisor.run(faults.overload("fakecrash")).findings
+    assert alone == result.findings[1]
+
+
+def test_a_crash_of_a_printed_call_is_none_of_a_recorded_one(supervisor):
+    """The simplest values that a call is printed with are zeros."""
+    result = supervisor.run(faults.overload("nozeros"))
+    assert seen(result) == [("fake", "output 0 dtype", 2), ("functionalize", "output 0 dtype", 2)]
 
 
 def test_what_a_call_leaves_running_goes_with_its_child(supervisor):
@@ -107,13 +123,15 @@ def in_group(process, group):
         return False
 
 
-def test_another_answer_in_a_fresh_process_is_another_answer(supervisor, monkeypatch):
+def test_another_answer_in_a_fresh_process_is_another_answer(supervisor, monkeypatch, tmp_path):
     monkeypatch.setenv("SWEEP_COIN", "heads")
     supervisor.sandbox.close()  # a nursery keeps its environment
     first = supervisor.run(faults.overload("coin"))
     monkeypatch.setenv("SWEEP_COIN", "tails")
     assert supervisor.run(faults.overload("coin")).findings == first.findings != ()
-    assert supervisor.afresh(faults.overload("coin")).status == AGREES
+    with FaultySandbox(tmp_path) as supervisor.other:
+        assert supervisor.afresh(faults.overload("coin")).status == AGREES
+    assert supervisor.run(faults.overload("coin")).findings == first.findings
 
 
 def test_an_overload_that_takes_too_long_is_given_up_and_says_so(supervisor):

@@ -100,7 +100,7 @@ def calls(folder):
 
 def ended(folder):
     try:
-        text = (folder / "recording.jsonl").read_text()
+        text = (folder / "corpus.jsonl").read_text()
     except FileNotFoundError:
         return []
     lines = [json.loads(line) for line in text.splitlines(keepends=True)[1:] if line.endswith("\n")]

@@ -248,12 +248,19 @@ def supervised(*outcomes, recorded=5, real=None):
                 raise real
             return None
         if name == "show":
-            return {"text": f"call {arguments['call']}", "dtypes": ["float32"], "source": "test", "layout": ""}
+            at = arguments["call"]
+            return {
+                "text": f"call {at}",
+                "dtypes": [f"float{16 << at % 2}"],
+                "layout": "neg" if at else "",
+                "cost": 10 - at,
+                "pointer": "",
+            }
         made.append((arguments["skip"], arguments["examples"]))
         outcome = waiting.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        calls = recorded - len(arguments["skip"])
+        calls = recorded - sum(not crossref for _, crossref in arguments["skip"])
         return Result("aten.abs.default", calls=calls, findings=outcome).as_json()
 
     sandbox = SimpleNamespace(request=request)
@@ -280,7 +287,7 @@ def test_a_call_that_kills_is_a_finding_and_the_others_are_still_made():
         Died("crash SIGSEGV", 1, "fake"), Died("timeout", 3, "functionalize"), (finding("functionalize"),)
     )
     result = supervisor.run("aten.abs.default")
-    assert made == [([], True), ([1], True), ([1, 3], True)]
+    assert made == [([], True), ([(1, "fake")], True), ([(1, "fake"), (3, "functionalize")], True)]
     assert (result.status, result.calls, result.given_up) == (KNOWN_BAD, 5, 0)
     assert endings(result) == [
         ("fake", "crash SIGSEGV", 1, "call 1"),
@@ -301,16 +308,27 @@ def test_a_call_that_kills_is_a_finding_and_the_others_are_still_made():
 def test_a_crash_on_a_predicted_path_is_the_real_calls_if_that_crashes_by_itself(died, real, found):
     supervisor, made = supervised(died, (), real=real)
     assert endings(supervisor.run("aten.abs.default")) == [(*found, 1, "call 1")]
-    assert made == [([], True), ([1], True)]
+    assert made == [([], True), ([(1, "" if found[0] == "every" else "fake")], True)]
 
 
-def test_deaths_of_one_kind_are_one_finding_with_the_first_call_as_its_example():
-    supervisor, _ = supervised(Died("crash SIGSEGV", 3, "fake"), Died("crash SIGSEGV", 1, "fake"), ())
-    assert endings(supervisor.run("aten.abs.default")) == [("fake", "crash SIGSEGV", 2, "call 1")]
+def test_deaths_of_one_kind_are_one_finding_about_all_of_them_with_the_smallest_call_as_its_example():
+    supervisor, _ = supervised(Died("crash SIGSEGV", 2, "fake"), Died("crash SIGSEGV", 3, "fake"), ())
+    result = supervisor.run("aten.abs.default")
+    assert endings(result) == [("fake", "crash SIGSEGV", 2, "call 3")]
+    assert (result.findings[0].dtypes, result.findings[0].layouts) == (("float16", "float32"), ("neg",))
+
+
+def test_a_death_under_one_crossref_leaves_the_call_to_the_others():
+    died = [Died("crash SIGSEGV", at, crossref) for at in (1, 2) for crossref in ("fake", "functionalize")]
+    supervisor, made = supervised(*died, ())
+    result = supervisor.run("aten.abs.default")
+    assert [(f.crossref, f.calls) for f in result.findings] == [("fake", 2), ("functionalize", 2)]
+    assert (result.calls, result.given_up) == (5, 0)
+    assert made[-1] == ([(1, "fake"), (1, "functionalize"), (2, "fake"), (2, "functionalize")], True)
 
 
 def test_a_death_while_examples_are_tried_costs_only_the_trying():
-    supervisor, made = supervised(Died("crash SIGSEGV", 5, "example"), (finding(),))
+    supervisor, made = supervised(Died("crash SIGSEGV", 5, "example real"), (finding(),))
     assert endings(supervisor.run("aten.abs.default")) == [("fake", "dtype", 1, "example")]
     assert made == [([], True), ([], False)]
 
@@ -325,9 +343,9 @@ def test_after_three_deaths_the_calls_after_the_last_are_given_up_and_counted():
     deaths = [Died("crash SIGSEGV", at, "fake") for at in (1, 2, 4)]
     supervisor, made = supervised(*deaths, (finding(),), recorded=8)
     result = supervisor.run("aten.abs.default")
-    assert made[-1] == ([1, 2, 4, 5, 6, 7], False)
+    assert made[-1] == ([(1, "fake"), (2, "fake"), (4, ""), (4, "fake"), (5, ""), (6, ""), (7, "")], False)
     assert (result.calls, result.given_up) == (5, 3)
-    assert endings(result) == [("fake", "crash SIGSEGV", 3, "call 1"), ("fake", "dtype", 1, "example")]
+    assert endings(result) == [("fake", "crash SIGSEGV", 3, "call 4"), ("fake", "dtype", 1, "example")]
 
 
 @pytest.mark.parametrize("deaths", [0, 3])

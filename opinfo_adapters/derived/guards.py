@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_map_only
 
-from sweep.calls import is_strided, was_made
+from sweep.calls import is_strided, on_storage, was_made
 from sweep.corpus import aligned
 
 #: Bytes of guard on each side of a storage.
@@ -136,8 +136,7 @@ def _may_move(tensor: torch.Tensor) -> bool:
 
 def _moved(tensor: torch.Tensor, storage: torch.UntypedStorage) -> torch.Tensor:
     """A tensor that lies in another storage as a strided one does in its own."""
-    copy = torch.empty(0, dtype=tensor.dtype)
-    copy.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
+    copy = on_storage(storage, tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride())
     torch._C._set_conj(copy, tensor.is_conj())
     torch._C._set_neg(copy, tensor.is_neg())
     return copy

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from sweep.accelerator import check_not_lost
-from sweep.calls import COMPRESSED, Unrecordable, parts_of, signature
+from sweep.calls import COMPRESSED, Unrecordable, on_storage, parts_of, signature
 from sweep.compare import Outcome
 from sweep.crossref import RealRaised
 
@@ -174,9 +174,8 @@ def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any])
 
 def _meta(real: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
     """A strided tensor without its data."""
-    meta = torch.empty(0, dtype=real.dtype, device="meta")
-    meta.set_(_meta_storage(real.untyped_storage(), memo), real.storage_offset(), real.shape, real.stride())
-    return meta
+    storage = _meta_storage(real.untyped_storage(), memo)
+    return on_storage(storage, real.dtype, real.storage_offset(), real.shape, real.stride())
 
 
 def _meta_storage(storage: torch.UntypedStorage, memo: dict[int, Any]) -> torch.UntypedStorage:
