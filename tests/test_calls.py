@@ -278,3 +278,9 @@ def test_a_tensor_of_several_elements_to_a_byte_is_written_as_the_call_that_made
         for weight in (rebuilt, result)
     ]
     assert torch.equal(*rows)
+
+
+def test_nothing_was_written_to_a_tensor_that_is_made_for_a_call():
+    call = encode("aten._version.default", (torch.zeros(2, 3).mT,), {}, device="cpu", source="test")
+    [tensor], _ = build(call, "cpu")
+    assert tensor._version == 0

@@ -71,6 +71,22 @@ def test_excuses_name_crossrefs_and_overloads_that_exist():
     assert {overload for excuses in EXCUSED.values() for overload in excuses} <= set(inventory())
 
 
+@pytest.mark.parametrize("names", [["fake"], ["functionalize"], ["fake", "functionalize"]])
+def test_an_overload_is_excused_if_no_crossref_looks_at_it_and_agrees_with_one_that_does_not(names):
+    def result(overload, *arguments):
+        call = encode(overload, arguments, {}, device="cpu", source="test")
+        return check_calls(resolve(overload), [call], "cpu", names)
+
+    lifted = result("aten.lift_fresh.default", torch.zeros(2))
+    assert (lifted.status, lifted.reason) == (NOT_CALLED, f"excused: {EXCUSED['fake']['aten.lift_fresh.default']}")
+    name = "aten._amp_foreach_non_finite_check_and_unscale.out"
+    tensors = [torch.zeros(2)], torch.zeros(1), torch.ones(1)
+    call = encode(name, tensors, {"out": [torch.zeros(2)]}, device="cpu", source="test")
+    partly = check_calls(resolve(name), [call], "cpu", names)
+    assert partly.status != NOT_CALLED
+    assert all(f.crossref == "fake" for f in partly.findings)
+
+
 def test_a_composite_operator_is_compared_whole_and_in_parts():
     args = [torch.zeros(2, 3, 4), torch.zeros(5, 4)]
     seen = []

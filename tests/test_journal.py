@@ -129,3 +129,11 @@ def test_a_recording_that_was_killed_goes_on_and_makes_the_same_corpus(tmp_path)
     assert sorted(line["task"] for line in after) == sorted(line["task"] for line in ended(whole))
     assert calls(killed) == calls(whole)
     assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_corpora_side_by_side_have_journals_of_their_own(tmp_path):
+    for name in ("one", "other"):
+        line = [sys.executable, "-m", "sweep", "record", "--only", "handwritten.windows:*", "--corpus", str(tmp_path / name)]
+        assert subprocess.run(line, cwd=ROOT, capture_output=True, timeout=120).returncode == 0
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {f"{name}{end}" for name in ("one", "other") for end in ("", ".jsonl", ".lock", ".log")}

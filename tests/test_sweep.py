@@ -8,11 +8,12 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from sweep import expect
+from sweep import crossref, expect
 from tests.whole_runs import INVENTED, LIAR, ROOT, change, content, copied, expect_folder, ops, section, sweep, until_says
 
 # --- what passes, fails and is said ------------------------------------------------------------------------------------
@@ -67,7 +68,8 @@ def test_a_regression_fails_with_a_diff_and_the_command_that_accepts_it(planted)
     assert planted.returncode == 1
     assert "-agrees\n" in planted.stdout
     assert "+fake: output 0 strides[1]: 40 of 80 calls, float32\n" in planted.stdout
-    assert f"To accept what was found: make accept OPS={LIAR}\n" in planted.stdout
+    [hint] = {line for line in planted.stdout.splitlines() if line.strip().endswith(f"--ops {LIAR}")}
+    assert "To accept what was found: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus " in hint
     assert f"\nnew  {LIAR}: agrees -> fake: output 0 strides[1]; functionalize: output 0 strides[1]\n" in planted.stdout
 
 
@@ -85,7 +87,7 @@ def test_a_section_about_no_overload_fails_as_gone(planted):
 
 
 def test_what_is_unexpected_and_nothing_else_is_counted(planted):
-    assert "\n5 unexpected; to accept them: make accept\n" in planted.stdout
+    assert "\n5 unexpected; to accept them: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus " in planted.stdout
     [row] = [line.split() for line in planted.stdout.splitlines() if line.startswith("aten ")]
     assert row[-2:] == ["3", "2"]
 
@@ -111,7 +113,8 @@ def test_without_expect_files_a_run_fails_and_names_the_nearest(known, tmp_path)
     done = sweep(known, tmp_path, *ops("aten.max_unpool2d.out"))
     assert done.returncode == 1
     assert f"no expect files for torch {folder.parent.name} on cpu in {tmp_path / folder.parent.name / 'cpu'}" in done.stdout
-    assert f"the nearest there are: {tmp_path / '2.2' / 'cpu'}. To make them: make accept" in done.stdout
+    assert f"the nearest there are: {tmp_path / '2.2' / 'cpu'}. To make them: EXPECTTEST_ACCEPT=1 pytest" in done.stdout
+    assert f" --results {tmp_path}\n" in done.stdout
     accepted = sweep(known, tmp_path, *ops("aten.max_unpool2d.out"), accept=True)
     assert accepted.returncode == 1
     assert "nothing was accepted" in accepted.stdout
@@ -212,10 +215,22 @@ def test_a_corpus_with_a_changed_file_fails_and_nothing_is_accepted(known, tmp_p
     whole[len(whole) // 2] ^= 1
     path.write_bytes(whole)
     done = sweep(known, results, "--corpus", str(tmp_path / "corpus"), *ops("aten.max_unpool2d*"), accept=True)
-    assert done.returncode == 1
-    assert f"corpus file {path} is damaged" in done.stdout
+    assert done.returncode == 4
+    [line] = [line for line in done.stdout.splitlines() if line.startswith(f"not run {LIAR}: ")]
+    assert f"corpus file {path} is damaged" in line
+    assert "Traceback" not in done.stdout
     assert "nothing was accepted" in done.stdout
     assert content(results) == before
+
+
+def test_a_library_is_not_swept_into_torchs_own_expect_files(known):
+    assert "--import needs --results DIR" in refused(known, Path("results"), "--import", "tests.library", accept=True)
+
+
+@pytest.mark.parametrize("name", crossref.names())
+def test_one_crossref_alone_finds_what_it_finds_among_others(known, name):
+    done = sweep(known, known / "results", "--crossref", name)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("accept", [False, True])
