@@ -114,7 +114,7 @@ def _show(arguments: argparse.Namespace) -> None:
         shown = sandbox.request(
             "sweep.runner:show", name=arguments.overload, folder=str(folder), call=arguments.call, device=arguments.device
         )
-    print(f"# {shown['source']}\n{shown['text']}")
+    print(f"# {shown['source']}\n{shown['text'].partition('  #')[0]}")
     if not shown["exact"]:
         print(
             "# Its values are too many to be written down, and these are others; to make the call with them:\n"

@@ -147,8 +147,7 @@ def show(
     """One recorded call for people.
 
     Returns:
-        ``text``, whether it has the recorded values (``exact``) and, if not, how to get them (``pointer``), ``dtypes``,
-        ``source``, ``layout`` and ``cost``.
+        ``text``, whether it has the recorded values (``exact``), ``dtypes``, ``source``, ``layout`` and ``cost``.
 
     Raises:
         IndexError: there is no such call.
@@ -156,11 +155,9 @@ def show(
     calls = corpus.load(Path(folder), name)
     if not 0 <= call < len(calls):
         raise IndexError(f"{name} has {len(calls)} recorded calls, 0 to {len(calls) - 1}: there is no call {call}")
-    texts = {fill: expression(calls[call], device, fill) for fill in reversed(FILLS)}
     return {
-        "text": next(filter(None, texts.values()), f"torch.ops.{name}(...)"),
-        "exact": texts[FILLS[-1]] is not None,
-        "pointer": "" if texts[FILLS[-1]] is not None else _pointer(name, call, device),
+        "text": _printed(calls[call], call, device),
+        "exact": expression(calls[call], device, FILLS[-1]) is not None,
         "dtypes": calls[call].dtypes()[:1],
         "source": calls[call].source,
         "layout": calls[call].layout,
@@ -298,8 +295,7 @@ def _finding(
         fakes.next_call()
         example, shown = _example(key, positions, calls, checker, op, device) or (example, shown)
     if not example:
-        text = next(filter(None, (expression(calls[at], device, fill) for fill in reversed(FILLS))), f"torch.ops.{op}")
-        example = text + _pointer(calls[at].overload, at, device)
+        example = _printed(calls[at], at, device)
     return Finding(
         crossref=key[0],
         output=key[1],
@@ -315,11 +311,15 @@ def _finding(
     )
 
 
-def _pointer(overload: str, at: int, device: str) -> str:
-    """A comment behind a printed call whose values are not the recorded ones, that says how to get those."""
+def _printed(call: Call, at: int, device: str) -> str:
+    """A call with its recorded values; where those are too many, with others, and how to get them in a comment."""
+    exact = expression(call, device, FILLS[-1])
+    if exact is not None:
+        return exact
+    text = next(filter(None, (expression(call, device, fill) for fill in reversed(FILLS))), f"torch.ops.{call.overload}(...)")
     options = "".join(f"--import {library} " for library in imported)
     options += f"--device {device} " if device != "cpu" else ""
-    return f"  # with the recorded values: python -m sweep show {options}{overload} {at}"
+    return f"{text}  # with the recorded values: python -m sweep show {options}{call.overload} {at}"
 
 
 def _layouts(calls: Iterator[Call]) -> tuple[str, ...]:

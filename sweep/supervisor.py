@@ -174,7 +174,7 @@ class Supervisor:
                     sides=("fake", "real"),
                     dtypes=tuple(sorted({dtype for call in shown for dtype in call["dtypes"]})),
                     calls=len(calls),
-                    example=smallest["text"] + smallest["pointer"],
+                    example=smallest["text"],
                     layouts=() if "" in layouts else tuple(sorted(layouts)),
                 )
             )

@@ -254,7 +254,6 @@ def supervised(*outcomes, recorded=5, real=None):
                 "dtypes": [f"float{16 << at % 2}"],
                 "layout": "neg" if at else "",
                 "cost": 10 - at,
-                "pointer": "",
             }
         made.append((arguments["skip"], arguments["examples"]))
         outcome = waiting.pop(0)
