@@ -114,7 +114,7 @@ def _show(arguments: argparse.Namespace) -> None:
         shown = sandbox.request(
             "sweep.runner:show", name=arguments.overload, folder=str(folder), call=arguments.call, device=arguments.device
         )
-    print(f"# {shown['source']}\n{shown['text'].partition('  #')[0]}")
+    print(f"# {shown['source']}\n{shown['text']}")
     if not shown["exact"]:
         print(
             "# Its values are too many to be written down, and these are others; to make the call with them:\n"
@@ -127,9 +127,9 @@ def _show(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     names = crossref.check_names(arguments.crossref)
-    session.identify(arguments.device, arguments.libraries)
+    identity = session.identify(arguments.device, arguments.libraries)
     with (
-        Sandbox(SCRATCH, Options().memory if arguments.device == "cpu" else 0, arguments.libraries) as sandbox,
+        Sandbox(SCRATCH, session.address_space(identity, Options().memory), arguments.libraries) as sandbox,
         tempfile.TemporaryDirectory(dir=SCRATCH) as folder,
     ):
         overload = sandbox.request("sweep.typed:write_down", text=arguments.call, folder=folder, device=arguments.device)

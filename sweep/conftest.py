@@ -144,8 +144,7 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 @pytest.fixture(scope="session")
 def supervisor(plan: Plan) -> Iterator[Supervisor]:
     """Runs overloads in this worker's own child process, which starts at the first overload that has calls."""
-    # An accelerator's runtime reserves address space without end, so there the limit is its allocator's (see ``runner``).
-    memory = plan.memory if plan.identity["device_type"] == "cpu" else 0
+    memory = session.address_space(plan.identity, plan.memory)
     libraries, modules = list(plan.identity["libraries"]), ("sweep.runner", *crossref.LATE_IMPORTS)
     with (
         Sandbox(session.SCRATCH, memory, libraries, modules=modules) as sandbox,

@@ -40,6 +40,16 @@ def expression(call: Call, device: str, fill: str, *, callee: str | None = None)
     return None if printer.failed else f"{callee or 'torch.ops.' + call.overload}({', '.join(parts)})"
 
 
+def arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a call that is written as ``expression`` writes it, evaluated; raises whatever that raises."""
+
+    def capture(*args: Any, **kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
+        return list(args), kwargs
+
+    found: tuple[list[Any], dict[str, Any]] = eval(f"capture{text[text.index('(') :]}", {"torch": torch, "capture": capture})
+    return found
+
+
 class _Printer:
     def __init__(self, call: Call, device: str, fill: str) -> None:
         self.call, self.device, self.fill = call, device, fill

@@ -141,7 +141,9 @@ class Report:
         for name, why in sorted(self.broken.items()):
             write(f"not run {name}: {why}")
         if unexpected:
-            which = unexpected[0].result.overload if len(unexpected) == 1 else None if self._is_whole() else "..."
+            which = None if self._is_whole() else "..."
+            if len(unexpected) == 1:
+                which = unexpected[0].result.overload
             write(f"{len(unexpected)} unexpected; to accept them: {self.plan.accept_command(which)}")
         for line in (*self.notes, *self._remarks()):
             write(line)

@@ -24,7 +24,7 @@ from sweep.crossref.fakes import Fakes
 from sweep.findings import EVERY, Finding, Result, ordered
 from sweep.libraries import imported
 from sweep.overloads import resolve
-from sweep.printing import FILLS, expression
+from sweep.printing import FILLS, arguments, expression
 from sweep.process_state import Guard, Unusable
 
 #: How many of the calls that show a finding are tried, smallest first, for one that can be pasted.
@@ -70,8 +70,7 @@ def run_overload(
     calls = corpus.load(Path(folder), name)
     _limit_memory(device, memory)
     with _rare_collection(len(calls)):
-        skipped = [(at, crossref_name) for at, crossref_name in skip]
-        result = check_calls(resolve(name), calls, device, crossrefs, skip=skipped, examples=examples, limit=limit, mark=mark)
+        result = check_calls(resolve(name), calls, device, crossrefs, skip=skip, examples=examples, limit=limit, mark=mark)
     return result.as_json()
 
 
@@ -144,10 +143,7 @@ def make_real(
 def show(
     name: str, folder: str, call: int, device: str, mark: Callable[[int, str], None] = lambda call, phase: None
 ) -> dict[str, Any]:
-    """One recorded call for people.
-
-    Returns:
-        ``text``, whether it has the recorded values (``exact``), ``dtypes``, ``source``, ``layout`` and ``cost``.
+    """One recorded call for people: ``text``, whether that has the recorded values (``exact``), and ``source``.
 
     Raises:
         IndexError: there is no such call.
@@ -155,13 +151,25 @@ def show(
     calls = corpus.load(Path(folder), name)
     if not 0 <= call < len(calls):
         raise IndexError(f"{name} has {len(calls)} recorded calls, 0 to {len(calls) - 1}: there is no call {call}")
+    text, exact = _written(calls[call], device)
+    return {"text": text, "exact": exact, "source": calls[call].source}
+
+
+def summary(
+    name: str,
+    folder: str,
+    positions: list[int],
+    device: str,
+    mark: Callable[[int, str], None] = lambda call, phase: None,
+) -> dict[str, Any]:
+    """What a finding says of the calls that show it, for calls that cannot be made again: its fields from ``dtypes`` on."""
+    calls = corpus.load(Path(folder), name)
+    smallest = min(positions, key=lambda at: (calls[at].cost(), at))
     return {
-        "text": _printed(calls[call], call, device),
-        "exact": expression(calls[call], device, FILLS[-1]) is not None,
-        "dtypes": calls[call].dtypes()[:1],
-        "source": calls[call].source,
-        "layout": calls[call].layout,
-        "cost": calls[call].cost(),
+        "dtypes": _dtypes(calls[at] for at in positions),
+        "calls": len(positions),
+        "example": _printed(calls[smallest], smallest, device),
+        "layouts": _layouts(calls[at] for at in positions),
     }
 
 
@@ -171,7 +179,7 @@ def check_calls(
     device: str,
     crossrefs: list[str],
     *,
-    skip: Collection[tuple[int, str]] = (),
+    skip: Collection[Sequence[Any]] = (),
     examples: bool = True,
     limit: float = 0.0,
     mark: Callable[[int, str], None] = lambda call, phase: None,
@@ -180,7 +188,7 @@ def check_calls(
     started = time.perf_counter()
     name = calls[0].overload if calls else ""
     process_group.ensure_for(name)
-    skipped = frozenset(skip)
+    skipped = {(at, crossref_name) for at, crossref_name in skip}
     wholly = {at for at, crossref_name in skipped if not crossref_name}
     shown: dict[_Key, dict[int, Mismatch]] = {}
     trace = _Trace(mark)
@@ -311,12 +319,17 @@ def _finding(
     )
 
 
+def _written(call: Call, device: str) -> tuple[str, bool]:
+    """A call with its recorded values, or, where those are too many, with others; and whether it has the recorded ones."""
+    texts = {fill: expression(call, device, fill) for fill in reversed(FILLS)}
+    return next(filter(None, texts.values()), f"torch.ops.{call.overload}(...)"), texts[FILLS[-1]] is not None
+
+
 def _printed(call: Call, at: int, device: str) -> str:
-    """A call with its recorded values; where those are too many, with others, and how to get them in a comment."""
-    exact = expression(call, device, FILLS[-1])
-    if exact is not None:
-        return exact
-    text = next(filter(None, (expression(call, device, fill) for fill in reversed(FILLS))), f"torch.ops.{call.overload}(...)")
+    """A call as an expect file has it that could not be tried: if not with its recorded values, then with how to get them."""
+    text, exact = _written(call, device)
+    if exact:
+        return text
     options = "".join(f"--import {library} " for library in imported)
     options += f"--device {device} " if device != "cpu" else ""
     return f"{text}  # with the recorded values: python -m sweep show {options}{call.overload} {at}"
@@ -347,13 +360,8 @@ def _example(
 
 def _shown(key: _Key, text: str, checker: crossref.CrossRef, op: torch._ops.OpOverload) -> Mismatch | None:
     """A finding as a printed call shows it, evaluated as it stands; ``None`` if it does not."""
-    arguments = text[text.index("(") :]
-
-    def make() -> tuple[list[Any], dict[str, Any]]:
-        return eval(f"capture{arguments}", {"torch": torch, "capture": lambda *args, **kwargs: (list(args), kwargs)})
-
     try:
-        return next((f for f in checker.check(op, make) if (f.output, f.kind, f.index) == key[1:]), None)
+        return next((f for f in checker.check(op, lambda: arguments(text)) if (f.output, f.kind, f.index) == key[1:]), None)
     except Unusable:
         raise
     except Exception:  # for these values it cannot even be evaluated, or the real call refuses them: not an example

@@ -190,6 +190,8 @@ class Sandbox:
     def _start(self) -> None:
         self.scratch.mkdir(parents=True, exist_ok=True)
         _sweep_up(self.scratch)
+        if self._nursery is not None and self._nursery.is_gone():
+            self.close()
         if self._nursery is None:
             self._nursery = self._started_nursery()
         assert self._trace is not None
@@ -222,10 +224,7 @@ class Sandbox:
         assert self._nursery is not None
         _, call, phase = self._read_trace()
         ending = ending or _ending_name(self._nursery.ending(10.0))
-        if self._nursery.is_gone():
-            self.close()
-        else:
-            self.end_child()
+        self.end_child()
         raise Died(ending, call, phase)
 
 

@@ -214,6 +214,14 @@ def corpus_folder(identity: dict[str, Any]) -> Path:
     return work_folder(identity) / "corpus"
 
 
+def address_space(identity: dict[str, Any], memory: int) -> int:
+    """How many bytes of address space a child may have that may use so much memory; 0 is no limit.
+
+    An accelerator's runtime reserves address space without end, so there the limit is its allocator's (see ``runner``).
+    """
+    return memory if identity["device_type"] == "cpu" else 0
+
+
 def clean() -> None:
     """Removes everything that runs have made, corpora included; expect files stay."""
     shutil.rmtree(WORK, ignore_errors=True)

@@ -70,7 +70,7 @@ class Supervisor:
                     raise
             else:
                 return self._result(plain, deaths)
-            if max(Counter(map(_author, deaths)).values(), default=0) == DEATHS:
+            if max(Counter(map(_author, deaths)).values()) == DEATHS:
                 return self._given_up(overload, deaths)
 
     def afresh(self, overload: str) -> Result:
@@ -158,26 +158,11 @@ class Supervisor:
             grouped[_author(death), death.ending].append(death.call)
         found = []
         for (crossref, ending), calls in sorted(grouped.items()):
-            shown = [
-                self.sandbox.request("sweep.runner:show", folder=str(self.corpus), name=overload, call=call, device=self.device)
-                for call in sorted(calls)
-            ]
-            layouts, smallest = {call["layout"] for call in shown}, min(shown, key=lambda call: call["cost"])
-            found.append(
-                Finding(
-                    crossref=crossref,
-                    output="",
-                    kind=ending,
-                    index=None,
-                    fake="",
-                    real=ending,
-                    sides=("fake", "real"),
-                    dtypes=tuple(sorted({dtype for call in shown for dtype in call["dtypes"]})),
-                    calls=len(calls),
-                    example=smallest["text"],
-                    layouts=() if "" in layouts else tuple(sorted(layouts)),
-                )
+            shown = self.sandbox.request(
+                "sweep.runner:summary", folder=str(self.corpus), name=overload, positions=sorted(calls), device=self.device
             )
+            plain = {"output": "", "index": None, "fake": "", "sides": ("fake", "real"), **shown}
+            found.append(Finding.from_json({"crossref": crossref, "kind": ending, "real": ending, **plain}))
         return found
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sweep import corpus, process_group
 from sweep.calls import Unrecordable, encode, remember_making
 from sweep.overloads import inventory
+from sweep.printing import arguments
 
-_CALL = re.compile(r"\s*torch\.ops\.(\w+\.\w+\.\w+)(\(.*\))\s*(#.*)?", re.DOTALL)
+_CALL = re.compile(r"\s*torch\.ops\.(\w+\.\w+\.\w+)\(.*\)\s*(#.*)?", re.DOTALL)
 
 
 class _Makers(TorchDispatchMode):
@@ -47,13 +47,10 @@ def write_down(text: str, folder: str, device: str, mark: Callable[[int, str], N
         raise NotACall(f"{text!r} is no call of an overload, such as torch.ops.aten.add.Tensor(torch.zeros(2), 1)")
     process_group.ensure_for(found[1])
 
-    def capture(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return args, kwargs
-
     try:
         with _Makers():
-            args, kwargs = eval(f"capture{found[2]}", {"torch": torch, "capture": capture})
-        call = encode(found[1], args, kwargs, device=device, source="typed")
+            args, kwargs = arguments(text)
+        call = encode(found[1], tuple(args), kwargs, device=device, source="typed")
     except Unrecordable as reason:
         raise NotACall(f"an argument cannot be written down: {reason}") from reason
     except Exception as error:  # whatever a mistake in somebody's Python raises

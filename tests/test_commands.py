@@ -12,6 +12,7 @@ import torch
 
 from sweep import corpus
 from sweep.calls import encode
+from sweep.runner import summary
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,6 +108,26 @@ def test_show_says_how_to_load_values_that_are_too_many(tmp_path):
     names = {}
     exec("\n".join(statements), names)
     assert torch.equal(eval(expression, names), tensor)
+
+
+def test_a_summary_is_of_all_its_calls_and_shows_the_smallest(tmp_path):
+    calls = [
+        encode("aten.abs.default", (tensor,), {}, device="cpu", source="test", layout=layout)
+        for tensor, layout in (
+            (torch.zeros(3), ""),
+            (torch.ones(2, dtype=torch.int64), "sliced"),
+            (torch.zeros(3, dtype=torch.float16), "neg"),
+        )
+    ]
+    folder = str(recorded(tmp_path / "corpus", *calls))
+    found = summary("aten.abs.default", folder, [1, 2], "cpu")
+    assert found == {
+        "dtypes": ("float16", "int64"),
+        "calls": 2,
+        "example": "torch.ops.aten.abs.default(torch.tensor([1, 1], dtype=torch.int64))",
+        "layouts": ("neg", "sliced"),
+    }
+    assert summary("aten.abs.default", folder, [0, 1], "cpu")["layouts"] == ()
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,15 @@ def test_a_nursery_that_is_killed_takes_its_child_along_and_is_replaced(tmp_path
         assert ask(sandbox, "parent") != nursery
 
 
+def test_a_nursery_that_went_while_it_had_no_child_is_replaced_and_no_request_is_blamed(tmp_path):
+    with Sandbox(tmp_path) as sandbox:
+        nursery = ask(sandbox, "parent")
+        sandbox.end_child()
+        os.kill(nursery, signal.SIGKILL)
+        assert goes_away(nursery)
+        assert ask(sandbox, "parent") != nursery
+
+
 def test_a_nursery_leaves_it_to_children_to_say_what_cannot_be_imported(tmp_path):
     with Sandbox(tmp_path, modules=["tests.no_such_module"]) as sandbox:
         assert ask(sandbox, "echo") == {}
@@ -247,14 +256,10 @@ def supervised(*outcomes, recorded=5, real=None):
             if real is not None:
                 raise real
             return None
-        if name == "show":
-            at = arguments["call"]
-            return {
-                "text": f"call {at}",
-                "dtypes": [f"float{16 << at % 2}"],
-                "layout": "neg" if at else "",
-                "cost": 10 - at,
-            }
+        if name == "summary":
+            at = arguments["positions"]
+            dtypes = sorted({f"float{16 << position % 2}" for position in at})
+            return {"dtypes": dtypes, "calls": len(at), "example": f"call {at[-1]}", "layouts": ["neg"] if all(at) else []}
         made.append((arguments["skip"], arguments["examples"]))
         outcome = waiting.pop(0)
         if isinstance(outcome, Exception):

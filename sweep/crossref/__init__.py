@@ -23,7 +23,7 @@ _SHARED = {"fakes", "excused"}
 
 
 #: What torch imports when it makes its first fake tensors, which takes as long as importing torch.
-LATE_IMPORTS = ("sweep.overloads", "torch._dynamo", "torch._functorch.aot_autograd", "torch.export._trace")
+LATE_IMPORTS = ("torch._dynamo", "torch._functorch.aot_autograd", "torch.export._trace")
 
 
 class CrossRef(Protocol):

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from sweep.accelerator import check_not_lost
-from sweep.calls import COMPRESSED, Unrecordable, on_storage, parts_of, signature
+from sweep.calls import COMPRESSED, Unrecordable, is_strided, on_storage, parts_of, signature
 from sweep.compare import Outcome
 from sweep.crossref import RealRaised
 
@@ -167,7 +167,7 @@ def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any])
         metas = [_meta(part, {}) for part in parts_of(real).values()]
         meta = torch.sparse_compressed_tensor(*metas, size=real.shape, layout=real.layout, check_invariants=False)
         return FakeTensor(mode, meta, real.device)
-    if real.layout is not torch.strided or real.is_nested or real.is_conj() or real.is_neg() or real.is_quantized:
+    if not is_strided(real) or real.is_conj() or real.is_neg():
         return mode.from_tensor(real, static_shapes=True)
     return FakeTensor(mode, _meta(real, memo), real.device)
 
