@@ -46,7 +46,10 @@ def test_overload(
         )
     if plan.expected and expected != found and not expect.accepting():
         name = f"[{overload}]\n"
-        expecttest.assert_eq(name + expected, name + found, msg=f"To accept what was found: {plan.accept_command(overload)}")
+        try:
+            expecttest.assert_eq(name + expected, name + found, msg=f"To accept what was found: {plan.accept_command(overload)}")
+        except AssertionError as difference:  # the lines of this file and of expecttest that lead to it tell nobody anything
+            raise pytest.fail.Exception(str(difference), pytrace=False) from None
     if result.status == NOT_CALLED:
         pytest.skip(f"not called: {result.reason}")
 

@@ -68,8 +68,9 @@ def test_a_regression_fails_with_a_diff_and_the_command_that_accepts_it(planted)
     assert planted.returncode == 1
     assert "-agrees\n" in planted.stdout
     assert "+fake: output 0 strides[1]: 40 of 80 calls, float32\n" in planted.stdout
-    [hint] = {line for line in planted.stdout.splitlines() if line.strip().endswith(f"--ops {LIAR}")}
-    assert "To accept what was found: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus " in hint
+    [hint] = {line for line in planted.stdout.splitlines() if line.endswith(f"--ops {LIAR}")}
+    assert hint.startswith("To accept what was found: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus ")
+    assert "assert_eq" not in planted.stdout, "a difference is shown without the lines of code that lead to it"
     assert f"\nnew  {LIAR}: agrees -> fake: output 0 strides[1]; functionalize: output 0 strides[1]\n" in planted.stdout
 
 
