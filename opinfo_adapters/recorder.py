@@ -231,7 +231,10 @@ class _CompositeObserver:
             kernel = torch._ops.resolve_key(op, key)
         except NotImplementedError:
             return _plainly(op)  # a key that Python cannot resolve, though C++ can
-        if torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "CompositeImplicitAutograd"):
+        registered = torch._C._dispatch_has_kernel_for_dispatch_key
+        if kernel in op.py_kernels and not registered(op._name, kernel):
+            return _plainly(op)  # a decomposition that only the Python dispatcher knows, and no real call takes
+        if registered(op._name, "CompositeImplicitAutograd"):
             return self._handler(op, kernel)
         return kernel
 

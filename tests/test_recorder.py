@@ -56,6 +56,16 @@ def test_a_call_that_raises_is_not_written():
     assert recorder.drain() == []
 
 
+def test_a_decomposition_that_only_python_knows_is_not_taken_for_a_kernel():
+    """Where the dispatcher has no kernel a call fails as it does without a recorder, and does not jump to one."""
+    library = torch.library.Library("sweep_recorder", "FRAGMENT")
+    library.define("decomposed(Tensor x) -> Tensor")
+    op = torch.ops.sweep_recorder.decomposed.default
+    op.py_impl(torch._C.DispatchKey.CompositeImplicitAutograd)(torch.clone)
+    with pytest.raises(NotImplementedError):
+        recorded(op, torch.zeros(2))
+
+
 def test_incidental_calls_are_limited_and_those_asked_for_are_not():
     many = opinfo_adapters.INCIDENTAL + 10
     inside = recorded(lambda: [torch.abs(torch.zeros(n)) for n in range(many)], incidental=True)
