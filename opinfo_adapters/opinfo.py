@@ -106,12 +106,17 @@ def _quick_samples(device: str) -> Iterator[None]:
     import torch.testing._internal.common_utils as common_utils
 
     core = importlib.import_module("torch.testing._internal.opinfo.core")
+    seed_device = None
+    if torch.device(device).type != "cpu":
+        module = torch.get_device_module(device)
+        # All that torch asks of a backend of its own is to seed all of its devices.
+        seed_device = getattr(module, "manual_seed", None) or module.manual_seed_all
 
     def seed(value: int | None = None) -> None:
         value = _SEED if value is None else value
         torch.default_generator.manual_seed(value)
-        if torch.device(device).type != "cpu":
-            torch.get_device_module(device).manual_seed(value)
+        if seed_device is not None:
+            seed_device(value)
         random.seed(value)
         np.random.seed(value)
 
