@@ -90,8 +90,7 @@ class Report:
         elif report.failed:
             self.damaged |= getattr(report, "damage", None) is not None
             name = report.nodeid.partition("[")[2].removesuffix("]") or report.nodeid
-            text = str(report.longrepr).strip().splitlines()
-            self.broken[name] = text[-1] if text else "no reason given"
+            self.broken[name] = _reason(report)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -243,6 +242,15 @@ class Report:
                 f"the expect files were written on another machine ({differing}; here: {here}): differences may come from that"
             )
         return remarks
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Why an item did not come to a verdict, in a line: what the exception says, or the last of what is said instead."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        return str(crash.message).strip().partition("\n")[0]
+    text = str(report.longrepr or "").strip().splitlines()  # of a worker that is gone, say
+    return text[-1] if text else "no reason given"
 
 
 def _short(text: str) -> str:

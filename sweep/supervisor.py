@@ -162,7 +162,9 @@ class Supervisor:
                 "sweep.runner:summary", folder=str(self.corpus), name=overload, positions=sorted(calls), device=self.device
             )
             plain = {"output": "", "index": None, "fake": "", "sides": ("fake", "real"), **shown}
-            found.append(Finding.from_json({"crossref": crossref, "kind": ending, "real": ending, **plain}))
+            found.append(
+                Finding.from_json({"crossref": crossref, "kind": ending, "real": ending.removeprefix("real raises "), **plain})
+            )
         return found
 
 
