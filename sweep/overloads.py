@@ -32,7 +32,7 @@ class Overload:
         name: qualified name with an explicit overload name, as in ``aten.add.Tensor`` or ``aten.abs.default``.
         kind: ``functional``, ``in-place``, ``out``, ``view`` or ``factory``.
         tags: names of its ``torch.Tag``s, sorted.
-        kernels: device type -> dispatch keys under which a kernel for it is registered (empty: none).
+        kernels: device type -> dispatch keys under which a kernel for it is registered, or ``fallback`` (empty: none).
         schema: its schema as text.
     """
 
@@ -92,11 +92,22 @@ def backend_keys(device_type: str) -> tuple[str, ...]:
 
 
 def kernels(op: torch._ops.OpOverload, device_type: str) -> tuple[str, ...]:
-    """The dispatch keys under which an overload has a kernel that a call on a device can reach."""
+    """The dispatch keys under which an overload has a kernel that a call on a device can reach.
+
+    ``fallback`` where it has none and the backend runs such calls in another way, on the CPU for instance.
+    """
     in_python = [str(p).removeprefix("DispatchKey.") for p in op.py_kernels]
     registered = torch._C._dispatch_has_kernel_for_dispatch_key
     keys = (*backend_keys(device_type), *COMPOSITE_KEYS)
-    return tuple(k for k in keys if says(registered, op._name, k) or k in in_python)
+    found = tuple(k for k in keys if says(registered, op._name, k) or k in in_python)
+    return found or (("fallback",) if _has_fallback(device_type) else ())
+
+
+@functools.cache
+def _has_fallback(device_type: str) -> bool:
+    """Whether a backend has a kernel for whatever has none; that of ``meta`` only says so."""
+    key = torch._C._dispatch_key_for_device(device_type)
+    return device_type != "meta" and torch._C._dispatch_has_backend_fallback(torch._C._dispatch_key_parse(key))
 
 
 def says(ask: Callable[[str, str], bool], name: str, key: str) -> bool:

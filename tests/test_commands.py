@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from sweep import corpus
 from sweep.calls import encode
 from sweep.runner import summary
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.whole_runs import ROOT, make_corpus
 
 
 def command(*arguments):
@@ -27,15 +24,6 @@ def refused(*arguments):
     [line] = done.stderr.splitlines()
     assert line.startswith("sweep: ")
     return line
-
-
-def recorded(folder, *calls):
-    name = calls[0].overload
-    folder.mkdir()
-    size = corpus.write_file(folder / f"{name}.npz", [c.as_json() for c in calls], [bytes(c.data) for c in calls])
-    manifest = {"format": corpus.FORMAT, "overloads": {name: {"calls": len(calls), "bytes": size}}}
-    (folder / corpus.MANIFEST).write_text(json.dumps(manifest))
-    return folder
 
 
 def test_list_prints_one_object_per_overload():
@@ -68,7 +56,7 @@ def test_list_refuses_what_matches_nothing():
 def test_show_prints_a_call_that_can_be_pasted(tmp_path):
     tensor = torch.tensor([[-1.5, 2.0], [0.0, -3.0]])
     calls = [encode("aten.abs.default", (t,), {}, device="cpu", source=f"sample {t.dim()}") for t in (tensor[0], tensor.t())]
-    folder = recorded(tmp_path / "corpus", *calls)
+    folder = make_corpus(tmp_path / "corpus", *calls)
     done = command("show", "aten.abs.default", "1", "--corpus", str(folder))
     assert done.returncode == 0, done
     source, text = done.stdout.splitlines()
@@ -78,8 +66,8 @@ def test_show_prints_a_call_that_can_be_pasted(tmp_path):
     assert result.stride() == (1, 2)
 
 
-def test_show_refuses_what_is_not_recorded(tmp_path):
-    folder = recorded(tmp_path / "corpus", encode("aten.abs.default", (torch.zeros(2),), {}, device="cpu", source="test"))
+def test_show_refuses_what_is_not_make_corpus(tmp_path):
+    folder = make_corpus(tmp_path / "corpus", encode("aten.abs.default", (torch.zeros(2),), {}, device="cpu", source="test"))
     assert "there are some of: aten.abs.default" in refused("show", "abs", "--corpus", str(folder))
     assert "there is no call 1" in refused("show", "aten.abs.default", "1", "--corpus", str(folder))
     assert "run `make record`" in refused("show", "aten.abs.default", "--corpus", str(tmp_path))
@@ -100,7 +88,7 @@ def test_record_refuses_tasks_that_there_are_not(tmp_path):
 
 def test_show_says_how_to_load_values_that_are_too_many(tmp_path):
     tensor = torch.arange(100.0)
-    folder = recorded(tmp_path / "corpus", encode("aten.abs.default", (tensor,), {}, device="cpu", source="test"))
+    folder = make_corpus(tmp_path / "corpus", encode("aten.abs.default", (tensor,), {}, device="cpu", source="test"))
     done = command("show", "aten.abs.default", "--corpus", str(folder))
     text, loading = done.stdout.split("# Its values are too many", 1)
     assert "torch.ones((100,)" in text
@@ -119,7 +107,7 @@ def test_a_summary_is_of_all_its_calls_and_shows_the_smallest(tmp_path):
             (torch.zeros(3, dtype=torch.float16), "neg"),
         )
     ]
-    folder = str(recorded(tmp_path / "corpus", *calls))
+    folder = str(make_corpus(tmp_path / "corpus", *calls))
     found = summary("aten.abs.default", folder, [1, 2], "cpu")
     assert found == {
         "dtypes": ("float16", "int64"),

@@ -1,14 +1,15 @@
-"""Whole runs through pytest itself, and what tests do with the expect files that they compare with."""
+"""Whole runs through pytest itself, what they are given, and what tests do with the expect files that they compare with."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from sweep import expect
+from sweep import corpus, expect
 
 ROOT = Path(__file__).resolve().parent.parent
 LIAR = "aten.max_unpool2d.default"
@@ -33,6 +34,18 @@ def command(known, results, *arguments):
 def sweep(known, results, *arguments, accept=False):
     line = command(known, results, *arguments)
     return subprocess.run(line, cwd=ROOT, env=environment(accept=accept), capture_output=True, text=True, timeout=300)
+
+
+def make_corpus(folder, *calls):
+    """Writes recorded calls down as a corpus."""
+    folder.mkdir()
+    overloads = {}
+    for name in dict.fromkeys(call.overload for call in calls):
+        its = [call for call in calls if call.overload == name]
+        size = corpus.write_file(folder / f"{name}.npz", [c.as_json() for c in its], [bytes(c.data) for c in its])
+        overloads[name] = {"calls": len(its), "bytes": size}
+    (folder / corpus.MANIFEST).write_text(json.dumps({"format": corpus.FORMAT, "overloads": overloads}))
+    return folder
 
 
 def ops(*names):
