@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 from opinfo_adapters import INCIDENTAL
 from sweep.calls import Call, Unrecordable, encode, remember_making, signature
-from sweep.overloads import qualified_name
+from sweep.overloads import has_fallback, qualified_name
 
 
 class Recorder:
@@ -191,12 +191,20 @@ class _BackendObserver(TorchDispatchMode):
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self.recorder = recorder
+        # A fallback hands composite operators what Python cannot pass on: undefined tensors in lists, numbers for tensors.
+        falls_back = has_fallback(torch.device(recorder.device).type)
+        self._inside: Callable[[], AbstractContextManager[Any]] = no_python_dispatcher if falls_back else nullcontext
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(t is not torch.Tensor and t is not torch.nn.Parameter for t in types):
             return NotImplemented  # a subclass takes itself apart, and its parts come past here
         kwargs = kwargs or {}
-        return self.recorder.see(func, args, kwargs, lambda: func(*args, **kwargs))
+
+        def run() -> Any:
+            with self._inside():
+                return func(*args, **kwargs)
+
+        return self.recorder.see(func, args, kwargs, run)
 
 
 class _CompositeObserver:

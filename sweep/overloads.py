@@ -100,11 +100,11 @@ def kernels(op: torch._ops.OpOverload, device_type: str) -> tuple[str, ...]:
     registered = torch._C._dispatch_has_kernel_for_dispatch_key
     keys = (*backend_keys(device_type), *COMPOSITE_KEYS)
     found = tuple(k for k in keys if says(registered, op._name, k) or k in in_python)
-    return found or (("fallback",) if _has_fallback(device_type) else ())
+    return found or (("fallback",) if has_fallback(device_type) else ())
 
 
 @functools.cache
-def _has_fallback(device_type: str) -> bool:
+def has_fallback(device_type: str) -> bool:
     """Whether a backend has a kernel for whatever has none; that of ``meta`` only says so."""
     key = torch._C._dispatch_key_for_device(device_type)
     return device_type != "meta" and torch._C._dispatch_has_backend_fallback(torch._C._dispatch_key_parse(key))

@@ -51,4 +51,13 @@ def _ensure() -> None:
     if not torch.distributed.is_initialized():
         from torch.testing._internal.distributed.fake_pg import FakeStore  # which registers the backend
 
-        torch.distributed.init_process_group(BACKEND, store=FakeStore(), rank=0, world_size=1)
+        torch.distributed.init_process_group(_for_all_devices(), store=FakeStore(), rank=0, world_size=1)
+
+
+def _for_all_devices() -> str:
+    """The backend for the devices that it is registered for, and for an accelerator that torch's own list does not have."""
+    devices = list(torch.distributed.Backend.backend_capability[BACKEND])
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None or accelerator.type in devices:
+        return BACKEND
+    return ",".join(f"{device}:{BACKEND}" for device in (*devices, accelerator.type))
