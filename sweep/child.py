@@ -1,6 +1,7 @@
 """The child process: answers requests by calling named functions, and leaves a trace of what it is doing in shared memory.
 
-Forked by ``nursery``; it knows nothing of what it is asked to run.
+What a function finds on its way it can tell before it returns, so that it outlives the process. Forked by ``nursery``; knows
+nothing of what it is asked to run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 #: What the trace holds: a counter that grows with every mark, the call's position, and the phase's name in UTF-8.
 TRACE = struct.Struct("<qq48s")
@@ -48,6 +50,9 @@ def serve(connection: Connection, shared: mmap.mmap, memory: int) -> None:
         count += 1
         TRACE.pack_into(shared, 0, count, call, phase.encode()[:48])
 
+    def tell(found: Any) -> None:
+        connection.send_bytes(json.dumps({"told": found}).encode())
+
     folder = Path.cwd()
     while True:
         try:
@@ -58,7 +63,8 @@ def serve(connection: Connection, shared: mmap.mmap, memory: int) -> None:
         mark(-1, "start")
         _empty(folder)  # what one request left there would change what the next one finds
         try:
-            value = getattr(importlib.import_module(module), function)(**request["arguments"], mark=mark)
+            helpers = {"mark": mark, "tell": tell} if request["tells"] else {"mark": mark}
+            value = getattr(importlib.import_module(module), function)(**request["arguments"], **helpers)
             reply = json.dumps({"value": value})
         except BaseException as error:  # the parent raises it anew, with this traceback
             reply = json.dumps({"error": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()})

@@ -257,9 +257,15 @@ def _run_tasks(
     def give(sandbox: Sandbox) -> None:
         if waiting:
             task = waiting.popleft()
-            arguments = {"task": task.name, "device": device, "file": str(shards / f"{task.at:06}.npz"), "known": known}
+            arguments: dict[str, Any] = {
+                "task": task.name,
+                "device": device,
+                "file": str(shards / f"{task.at:06}.npz"),
+                "known": known,
+                "attempts": task.attempts(),
+            }
             running[id(sandbox)] = (sandbox, task, time.monotonic())
-            sandbox.send("opinfo_adapters.session:run_task", attempts=task.attempts(), **arguments)
+            sandbox.send("opinfo_adapters.session:run_task", **arguments)
 
     for sandbox in sandboxes:
         give(sandbox)

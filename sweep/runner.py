@@ -46,7 +46,9 @@ def run_overload(
     examples: bool = True,
     limit: float = 0.0,
     memory: int = 0,
+    told: Sequence[Any] = (),
     mark: Callable[[int, str], None] = lambda call, phase: None,
+    tell: Callable[[Any], None] = lambda found: None,
 ) -> dict[str, Any]:
     """Checks every recorded call of one overload.
 
@@ -59,7 +61,9 @@ def run_overload(
         examples: try the printed calls until one shows its finding; otherwise the simplest text is taken untried.
         limit: seconds after which the rest of the calls is given up; 0 is no limit.
         memory: bytes of an accelerator's memory that this process may use; 0 is no limit. (The CPU's is the process's own limit.)
+        told: what other processes, which did not come to the end, told of this overload: it goes on from there.
         mark: is told the position of each call, and which crossref, just before it is made.
+        tell: is told now and then what was found since the last time, and which call is next.
 
     Returns:
         A :class:`~sweep.findings.Result` as JSON.
@@ -70,7 +74,9 @@ def run_overload(
     calls = corpus.load(Path(folder), name)
     _limit_memory(device, memory)
     with _rare_collection(len(calls)):
-        result = check_calls(resolve(name), calls, device, crossrefs, skip=skip, examples=examples, limit=limit, mark=mark)
+        found = Found(told, tell)
+        options: dict[str, Any] = {"skip": skip, "examples": examples, "limit": limit, "found": found, "mark": mark}
+        result = check_calls(resolve(name), calls, device, crossrefs, **options)
     return result.as_json()
 
 
@@ -182,15 +188,16 @@ def check_calls(
     skip: Collection[Sequence[Any]] = (),
     examples: bool = True,
     limit: float = 0.0,
+    found: Found | None = None,
     mark: Callable[[int, str], None] = lambda call, phase: None,
 ) -> Result:
     """Checks calls of one overload. See :func:`run_overload`."""
+    found = found or Found()
     started = time.perf_counter()
     name = calls[0].overload if calls else ""
     process_group.ensure_for(name)
     skipped = {(at, crossref_name) for at, crossref_name in skip}
     wholly = {at for at, crossref_name in skipped if not crossref_name}
-    shown: dict[_Key, dict[int, Mismatch]] = {}
     trace = _Trace(mark)
     fakes = Fakes(op, trace.side, waiter(device))
     excuses = [why_excused(n, name) for n in crossref.names()]
@@ -204,11 +211,12 @@ def check_calls(
         guard = Guard()
         given_up = 0
         for at, call in enumerate(calls):
-            if at in wholly:
+            if at < found.start or at in wholly:
                 continue
+            found.tell(at)
             if limit and time.perf_counter() - started > limit:
                 given_up = sum(later not in wholly for later in range(at, len(calls)))
-                shown[EVERY, "", _OVERLOAD_TIMEOUT, None] = {at: Mismatch("", _OVERLOAD_TIMEOUT, None, "", "")}
+                found.add(at, (EVERY, "", _OVERLOAD_TIMEOUT, None), Mismatch("", _OVERLOAD_TIMEOUT, None, "", ""))
                 break
             fakes.next_call()
             make = _maker(op, call, device)
@@ -218,13 +226,15 @@ def check_calls(
                 trace.check(at, crossref_name)
                 if _is_random(op):
                     torch.manual_seed(call.seed())
-                for key, found in _check(crossref_name, checker, op, make):
-                    shown.setdefault(key, {}).setdefault(at, found)
+                for key, mismatch in _check(crossref_name, checker, op, make):
+                    found.add(at, key, mismatch)
                 for switch in guard.restore():
                     kind = f"changes {switch}"
-                    shown.setdefault((EVERY, "", kind, None), {}).setdefault(at, Mismatch("", kind, None, "", switch))
+                    found.add(at, (EVERY, "", kind, None), Mismatch("", kind, None, "", switch))
+        found.tell(len(calls), now=True)
         trace.check(len(calls), _EXAMPLE)
-        findings = [_finding(key, where, calls, checkers, op, device, fakes, tried=examples) for key, where in shown.items()]
+        shown = found.shown.items()
+        findings = [_finding(key, where, calls, checkers, op, device, fakes, tried=examples) for key, where in shown]
         guard.restore()  # trying examples makes calls too
     made = len(calls) - len(wholly) - given_up
     return Result(name, calls=made, given_up=given_up, seconds=time.perf_counter() - started, findings=ordered(findings))
@@ -232,6 +242,42 @@ def check_calls(
 
 #: The ending of an overload whose calls took too long together; the first call that was not made is its example.
 _OVERLOAD_TIMEOUT = "overload timeout"
+
+
+#: Seconds after which what was found is told; what was not, is found again if this process dies.
+_TOLD_EVERY = 0.5
+
+
+class Found:
+    """What calls of one overload have shown so far, told now and then, so that it outlives this process.
+
+    Attributes:
+        shown: the mismatches, by what they are counted under and by the position of the call.
+        start: position of the first call that was not told to be done.
+    """
+
+    def __init__(self, told: Sequence[Any] = (), tell: Callable[[Any], None] = lambda found: None) -> None:
+        self.shown: dict[_Key, dict[int, Mismatch]] = {}
+        self.start = 0
+        self._tell = tell
+        self._untold: list[Any] = []
+        self._last = time.perf_counter()
+        for self.start, entries in told:
+            for at, key, *answers in entries:
+                self.shown.setdefault(tuple(key), {}).setdefault(at, Mismatch(*key[1:], *answers))
+
+    def add(self, at: int, key: _Key, mismatch: Mismatch) -> None:
+        where = self.shown.setdefault(key, {})
+        if at not in where:
+            where[at] = mismatch
+            self._untold.append((at, key, mismatch.expected, mismatch.real))
+
+    def tell(self, following: int, *, now: bool = False) -> None:
+        """Tells what is untold, if it is time: everything before the call at this position is done."""
+        if now or time.perf_counter() - self._last > _TOLD_EVERY:
+            self._tell([following, self._untold])
+            self._untold = []
+            self._last = time.perf_counter()
 
 
 class _Trace:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sweep.child import TRACE
 from sweep.nursery import Nursery
@@ -49,11 +49,12 @@ class Died(Exception):
         ending: how, by the one name it has everywhere: ``crash SIGSEGV``, ``exit 3``, ``timeout``.
         call: position of the call it was making; negative if it was not at one.
         phase: what it was doing.
+        told: what the function had told before.
     """
 
-    def __init__(self, ending: str, call: int, phase: str) -> None:
+    def __init__(self, ending: str, call: int, phase: str, told: Sequence[Any] = ()) -> None:
         super().__init__(f"{ending} at call {call} ({phase})")
-        self.ending, self.call, self.phase = ending, call, phase
+        self.ending, self.call, self.phase, self.told = ending, call, phase, list(told)
 
 
 class ChildError(Exception):
@@ -65,11 +66,15 @@ class ChildError(Exception):
         traceback: where it happened, as text.
         call: position of the call it was making; negative if it was not at one.
         phase: what it was doing.
+        told: what the function had told before.
     """
 
-    def __init__(self, name: str, message: str, traceback: str, call: int = -1, phase: str = "") -> None:
+    def __init__(
+        self, name: str, message: str, traceback: str, call: int = -1, phase: str = "", told: Sequence[Any] = ()
+    ) -> None:
         super().__init__(f"{name}: {message}\n{traceback}")
-        self.name, self.message, self.traceback, self.call, self.phase = name, message, traceback, call, phase
+        self.name, self.message, self.traceback = name, message, traceback
+        self.call, self.phase, self.told = call, phase, list(told)
 
 
 class Sandbox:
@@ -103,30 +108,33 @@ class Sandbox:
         self._trace: mmap.mmap | None = None
         self._seen, self._since = -1, 0.0
         self._folder: Path | None = None
+        self._told: list[Any] = []
 
-    def request(self, function: str, *, timeout: float | None = None, **arguments: Any) -> Any:
+    def request(self, function: str, *, timeout: float | None = None, tells: bool = False, **arguments: Any) -> Any:
         """Calls a function in the child and returns what it returned.
 
         Args:
             function: ``module:function``; it is also passed ``mark``, to leave a trace with.
             timeout: seconds without a new trace after which the child is killed; ``None`` waits for ever.
+            tells: it is also passed ``tell``, which takes plain data; what it told is known if it does not return.
             arguments: its arguments, as plain data.
 
         Raises:
             Died: the child ended before it answered.
             ChildError: the function raised.
         """
-        self.send(function, **arguments)
+        self.send(function, tells=tells, **arguments)
         return self.receive(timeout=timeout)
 
-    def send(self, function: str, **arguments: Any) -> None:
+    def send(self, function: str, *, tells: bool = False, **arguments: Any) -> None:
         """Sends a request without waiting for the answer."""
         if self._connection is None:
             self._start()
         assert self._connection is not None
-        self._seen, self._since = -1, time.monotonic()
+        self._seen, self._since, self._told = -1, time.monotonic(), []
+        request = {"function": function, "arguments": arguments, "tells": tells}
         with suppress(OSError):  # it is gone already: receive says how
-            self._connection.send_bytes(json.dumps({"function": function, "arguments": arguments}).encode())
+            self._connection.send_bytes(json.dumps(request).encode())
 
     @property
     def connection(self) -> Connection:
@@ -136,6 +144,16 @@ class Sandbox:
 
     def receive(self, timeout: float | None = None) -> Any:
         """Waits for the answer to what was sent. Raises as :meth:`request`."""
+        reply = self._next(timeout)
+        while "told" in reply:
+            self._told.append(reply["told"])
+            reply = self._next(timeout)
+        if "error" in reply:
+            raise ChildError(reply["error"], reply["message"], reply["traceback"], *self._read_trace()[1:], self._told)
+        return reply["value"]
+
+    def _next(self, timeout: float | None) -> dict[str, Any]:
+        """The next message of the child."""
         assert self._connection is not None
         while not self._connection.poll(_GLANCE):
             if self._is_gone():
@@ -143,12 +161,10 @@ class Sandbox:
             if timeout is not None and self.overdue(timeout):
                 self._raise_died("timeout")
         try:
-            reply = json.loads(self._connection.recv_bytes())
+            message: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             self._raise_died(None)
-        if "error" in reply:
-            raise ChildError(reply["error"], reply["message"], reply["traceback"], *self._read_trace()[1:])
-        return reply["value"]
+        return message
 
     def _is_gone(self) -> bool:
         """Whether the child has ended without an answer, whoever may have inherited its end of the connection."""
@@ -220,12 +236,12 @@ class Sandbox:
         count, call, phase = TRACE.unpack_from(self._trace, 0)
         return count, call, phase.rstrip(b"\0").decode()
 
-    def _raise_died(self, ending: str | None) -> None:
+    def _raise_died(self, ending: str | None) -> NoReturn:
         assert self._nursery is not None
         _, call, phase = self._read_trace()
         ending = ending or _ending_name(self._nursery.ending(10.0))
         self.end_child()
-        raise Died(ending, call, phase)
+        raise Died(ending, call, phase, self._told)
 
 
 def _ending_name(code: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from sweep.sandbox import ChildError, Died, Sandbox
 
 #: After so many deaths on one overload the rest of its calls are given up.
 DEATHS = 3
+
+#: Seconds that are left of an overload's time once it is over; 0 would be no limit.
+_NO_TIME = 1e-6
 
 
 class Supervisor:
@@ -56,11 +60,15 @@ class Supervisor:
             sweep.sandbox.ChildError: the harness itself failed in the child, for instance on a damaged corpus file.
         """
         deaths: list[Died] = []
+        told: list[Any] = []
         examples = True
+        started = time.perf_counter()
         while True:
+            spent = time.perf_counter() - started
             try:
-                plain = self._request(overload, [_skipped(d) for d in deaths], examples)
+                plain = self._request(overload, [_skipped(d) for d in deaths], examples, told, spent)
             except Died as death:
+                told += death.told
                 if death.phase.partition(" ")[0] in self.crossrefs:
                     deaths.append(self._attributed(overload, death))
                 elif examples:
@@ -69,9 +77,10 @@ class Supervisor:
                 else:
                     raise
             else:
-                return self._result(plain, deaths)
+                return dataclasses.replace(self._result(plain, deaths), seconds=spent + plain["seconds"])
             if max(Counter(map(_author, deaths)).values()) == DEATHS:
-                return self._given_up(overload, deaths)
+                result = self._given_up(overload, deaths, told)
+                return dataclasses.replace(result, seconds=time.perf_counter() - started)
 
     def afresh(self, overload: str) -> Result:
         """The same in a new child of another nursery: other addresses, and nothing that ran before can have touched it."""
@@ -113,22 +122,26 @@ class Supervisor:
             **arguments,
         )
 
-    def _request(self, overload: str, skip: list[tuple[int, str]], examples: bool) -> dict[str, Any]:
+    def _request(
+        self, overload: str, skip: list[tuple[int, str]], examples: bool, told: list[Any], spent: float = 0.0
+    ) -> dict[str, Any]:
         try:
             plain: dict[str, Any] = self._ask(
                 "run_overload",
                 overload,
+                tells=True,
                 crossrefs=self.crossrefs,
                 skip=skip,
                 examples=examples,
-                limit=self.overload_timeout,
+                limit=max(self.overload_timeout - spent, _NO_TIME) if self.overload_timeout else 0.0,
+                told=told,
             )
             return plain
         except ChildError as error:
             if error.name != "Unusable":
                 raise
             self.sandbox.end_child()  # no other call may be made there: the process goes, as in a death
-            raise Died(error.message, error.call, f"{error.phase.partition(' ')[0]} real") from None
+            raise Died(error.message, error.call, f"{error.phase.partition(' ')[0]} real", error.told) from None
 
     def _result(self, plain: dict[str, Any], deaths: list[Died]) -> Result:
         result = Result.from_json(plain)
@@ -138,18 +151,18 @@ class Supervisor:
         real = {d.call for d in deaths if _author(d) == EVERY}
         return dataclasses.replace(result, calls=result.calls + len(real), findings=findings)
 
-    def _given_up(self, overload: str, deaths: list[Died]) -> Result:
+    def _given_up(self, overload: str, deaths: list[Died], told: list[Any]) -> Result:
         """Too many deaths: the findings of the calls before the last one are kept, the calls after it are not made."""
         last = max(d.call for d in deaths)
         recorded = self.sandbox.request("sweep.runner:count", folder=str(self.corpus), name=overload)
         skip = [*map(_skipped, deaths), *((at, "") for at in range(last, recorded))]
         try:
-            result = Result.from_json(self._request(overload, sorted(set(skip)), examples=False))
+            result = Result.from_json(self._request(overload, sorted(set(skip)), examples=False, told=told))
         except Died:
             result = Result(overload)
         findings = ordered([*result.findings, *self._findings(overload, deaths)])
         made = result.calls + len({last, *(d.call for d in deaths if _author(d) == EVERY)})
-        return Result(overload, calls=made, given_up=recorded - made, seconds=result.seconds, findings=findings)
+        return Result(overload, calls=made, given_up=recorded - made, findings=findings)
 
     def _findings(self, overload: str, deaths: list[Died]) -> list[Finding]:
         """Deaths as findings: one per crossref and ending, with the smallest call that ended so."""

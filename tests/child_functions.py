@@ -45,6 +45,23 @@ def litter(mark):
     return working_folder(mark)[1]
 
 
+def tell_all(values, mark, tell):
+    for value in values:
+        tell(value)
+    mark(5, "told")
+    return len(values)
+
+
+def tell_and_die(values, mark, tell):
+    tell_all(values, mark, tell)
+    os.abort()
+
+
+def tell_and_fail(values, mark, tell):
+    tell_all(values, mark, tell)
+    raise LookupError
+
+
 def fail(message, mark):
     raise LookupError(message)
 

@@ -114,6 +114,21 @@ def test_a_death_has_a_name_and_a_place_and_the_next_request_is_served_anew(tmp_
         assert sandbox.starts == 2
 
 
+def test_what_a_child_told_is_known_when_it_dies_and_when_it_fails(tmp_path):
+    values = [[at, "x" * 1000] for at in range(1000)]  # more than a connection holds
+    with Sandbox(tmp_path) as sandbox:
+        assert ask(sandbox, "tell_all", values=values, tells=True) == 1000
+        with pytest.raises(Died) as died:
+            ask(sandbox, "tell_and_die", values=values, tells=True)
+        assert (died.value.ending, died.value.call, died.value.told) == ("crash SIGABRT", 5, values)
+        with pytest.raises(ChildError) as failed:
+            ask(sandbox, "tell_and_fail", values=[1], tells=True)
+        assert (failed.value.name, failed.value.told) == ("LookupError", [1])
+        with pytest.raises(Died) as died:
+            ask(sandbox, "abort")
+        assert died.value.told == []
+
+
 def test_what_a_request_left_in_the_working_folder_is_gone_for_the_next(tmp_path):
     with Sandbox(tmp_path) as sandbox:
         assert ask(sandbox, "litter") == ["file", "folder"]
@@ -246,7 +261,7 @@ def supervised(*outcomes, recorded=5, real=None):
 
     ``real`` is how the real call of one that crashed elsewhere ends.
     """
-    waiting, made = list(outcomes), []
+    waiting, made, told = list(outcomes), [], []
 
     def request(function, **arguments):
         name = function.partition(":")[2]
@@ -261,13 +276,14 @@ def supervised(*outcomes, recorded=5, real=None):
             dtypes = sorted({f"float{16 << position % 2}" for position in at})
             return {"dtypes": dtypes, "calls": len(at), "example": f"call {at[-1]}", "layouts": ["neg"] if all(at) else []}
         made.append((arguments["skip"], arguments["examples"]))
+        told.append(list(arguments["told"]))
         outcome = waiting.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
         calls = recorded - sum(not crossref for _, crossref in arguments["skip"])
         return Result("aten.abs.default", calls=calls, findings=outcome).as_json()
 
-    sandbox = SimpleNamespace(request=request)
+    sandbox = SimpleNamespace(request=request, told=told)
     return Supervisor(sandbox, Path("corpus"), "cpu", ["fake", "functionalize"], timeout=1.0), made
 
 
@@ -298,6 +314,12 @@ def test_a_call_that_kills_is_a_finding_and_the_others_are_still_made():
         ("functionalize", "timeout", 1, "call 3"),
         ("functionalize", "dtype", 1, "example"),
     ]
+
+
+def test_what_was_told_before_a_death_is_handed_on():
+    supervisor, _ = supervised(Died("crash SIGSEGV", 1, "fake", ["a"]), Died("timeout", 3, "fake", ["b", "c"]), (finding(),))
+    supervisor.run("aten.abs.default")
+    assert supervisor.sandbox.told == [[], ["a"], ["a", "b", "c"]]
 
 
 @pytest.mark.parametrize(
