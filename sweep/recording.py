@@ -281,7 +281,7 @@ def _run_tasks(
                     if error.name == "CorpusError":
                         raise corpus.CorpusError(error.message) from None
                 again = task.after(error)
-                journal.replaced(stage, task.name, time.monotonic() - started, str(error).splitlines()[0])
+                journal.replaced(stage, task.name, time.monotonic() - started, str(error).splitlines()[0][:200])
             else:
                 if task.confirm:
                     again = task.confirmed(False)
