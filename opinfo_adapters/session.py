@@ -24,6 +24,7 @@ from sweep import corpus
 from sweep.accelerator import check_not_lost, waiter
 from sweep.calls import Call, build
 from sweep.overloads import inventory, resolve
+from sweep.printing import written
 
 _recorders: dict[str, Recorder] = {}
 
@@ -94,8 +95,8 @@ def _derive(
     attempt = Attempts(overload, resolve(overload), device, mark, **attempts)
     derived.load(module).run(overload, known, attempt)
     if attempt.kept and "only" not in attempts:
-        written = [{**c.as_json(), "incidental": None, "repeats": True} for c in attempt.kept]
-        corpus.write_file(file, written, [bytes(c.data) for c in attempt.kept])
+        plain = [{**c.as_json(), "incidental": None, "repeats": True} for c in attempt.kept]
+        corpus.write_file(file, plain, [bytes(c.data) for c in attempt.kept])
     why = "" if attempt.kept or known.is_called(overload) else attempt.why()
     made = len(attempt.kept)
     refused = {f"{module}: {why}": n for why, n in attempt.refused.items()}
@@ -105,6 +106,7 @@ def _derive(
         "refused": refused,
         "unrecordable": {},
         "failures": {},
+        "outside": {kind: written(call, "cpu")[0] for kind, call in attempt.outside.items()},
         "why": why,
     }
 
@@ -121,7 +123,7 @@ def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[in
     wait = waiter(device)
     wait()  # what went wrong there belongs to this task, which ends with it
     known = frozenset(inventory())
-    written: list[dict[str, Any]] = []
+    plain: list[dict[str, Any]] = []
     chunks: list[bytes | memoryview] = []
     kept = 0
     for at, (call, incidental) in enumerate(recorder.drain()):
@@ -133,10 +135,10 @@ def _record(adapter: str, name: str, device: str, file: Path, mark: Callable[[in
         kept += repeats
         if not repeats and incidental is None:
             continue  # of an incidental one the name is needed, which counts among the first so many
-        written.append({**call.as_json(), "incidental": incidental, "repeats": repeats})
+        plain.append({**call.as_json(), "incidental": incidental, "repeats": repeats})
         chunks.append(bytes(call.data))
-    if written:
-        corpus.write_file(file, written, chunks)
+    if plain:
+        corpus.write_file(file, plain, chunks)
     return {
         "dispatched": recorder.dispatched,
         "calls": kept,

@@ -101,6 +101,15 @@ class Journal:
             "lost": {f"{task}: {ending}": n for (task, ending), n in sorted(self.lost.items())},
         }
 
+    def _outside(self) -> list[str]:
+        """By kind and overload, the shortest that its tasks have found."""
+        found: dict[tuple[str, str], str] = {}
+        for (_, task), done in self.tasks.items():
+            for kind, text in done.get("outside", {}).items():
+                key = (kind, task.partition(":")[2])
+                found[key] = min(found.get(key, text), text, key=len)
+        return [f"{kind}: {text}" for (kind, _), text in sorted(found.items(), reverse=True)]
+
     def summary(self) -> str:
         """The same for people, with what took longest."""
         counts = self.counts()
@@ -108,6 +117,7 @@ class Journal:
         seconds = " + ".join(f"{s:.0f}" for s in self.stages) or "no"
         parts = {
             "derived calls that were refused": _lines(counts["refused"]),
+            "calls that write or read outside of what they are given, which are not kept; one of each overload": self._outside(),
             "calls without a plain-data form": _lines(counts["unrecordable"]),
             "tasks that took longest, in seconds": [f"{done['seconds']:7.1f} {done['task']}" for done in slowest],
             "processes that were lost, and what they were at": _lines(counts["lost"]),

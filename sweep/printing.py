@@ -40,6 +40,12 @@ def expression(call: Call, device: str, fill: str, *, callee: str | None = None)
     return None if printer.failed else f"{callee or 'torch.ops.' + call.overload}({', '.join(parts)})"
 
 
+def written(call: Call, device: str) -> tuple[str, bool]:
+    """A call with its recorded values, or, where those are too many, with others; and whether it has the recorded ones."""
+    texts = {fill: expression(call, device, fill) for fill in reversed(FILLS)}
+    return next(filter(None, texts.values()), f"torch.ops.{call.overload}(...)"), texts[FILLS[-1]] is not None
+
+
 def arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a call that is written as ``expression`` writes it, evaluated; raises whatever that raises."""
 

@@ -24,7 +24,7 @@ from sweep.crossref.fakes import Fakes
 from sweep.findings import EVERY, Finding, Result, ordered
 from sweep.libraries import imported
 from sweep.overloads import resolve
-from sweep.printing import FILLS, arguments, expression
+from sweep.printing import FILLS, arguments, expression, written
 from sweep.process_state import Guard, Unusable
 
 #: How many of the calls that show a finding are tried, smallest first, for one that can be pasted.
@@ -157,7 +157,7 @@ def show(
     calls = corpus.load(Path(folder), name)
     if not 0 <= call < len(calls):
         raise IndexError(f"{name} has {len(calls)} recorded calls, 0 to {len(calls) - 1}: there is no call {call}")
-    text, exact = _written(calls[call], device)
+    text, exact = written(calls[call], device)
     return {"text": text, "exact": exact, "source": calls[call].source}
 
 
@@ -365,15 +365,9 @@ def _finding(
     )
 
 
-def _written(call: Call, device: str) -> tuple[str, bool]:
-    """A call with its recorded values, or, where those are too many, with others; and whether it has the recorded ones."""
-    texts = {fill: expression(call, device, fill) for fill in reversed(FILLS)}
-    return next(filter(None, texts.values()), f"torch.ops.{call.overload}(...)"), texts[FILLS[-1]] is not None
-
-
 def _printed(call: Call, at: int, device: str) -> str:
     """A call as an expect file has it that could not be tried: if not with its recorded values, then with how to get them."""
-    text, exact = _written(call, device)
+    text, exact = written(call, device)
     if exact:
         return text
     options = "".join(f"--import {library} " for library in imported)

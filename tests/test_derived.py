@@ -171,8 +171,10 @@ def test_a_call_that_writes_outside_of_its_tensors_is_not_kept(library):
     library.impl("sloppy", lambda x, past: ctypes.memset(x.data_ptr(), 1, x.nbytes + past) and None, "CPU")
     attempt = attempts(torch.ops.sweep_derived.sloppy.default, "sweep_derived.sloppy.default")
     assert attempt([torch.zeros(4), 0], {}, "test") is None
-    assert "outside" in str(attempt([torch.zeros(4), 8], {}, "test"))
+    for size in (4, 2, 3):
+        assert "outside" in str(attempt([torch.zeros(size), 8], {}, "test"))
     assert len(attempt.kept) == 1
+    assert {kind: call.tensors[0]["size"] for kind, call in attempt.outside.items()} == {"WritesOutside": [2]}
 
 
 def test_a_call_that_writes_far_outside_harms_no_other(library):

@@ -55,6 +55,9 @@ def test_what_forms_of_an_operator_are_refused_for_says_more_than_what_guesses_a
             (1, "siblings:aten.c.out", ""),
         ):
             journal.ended(stage, task, 1.0, {**DONE, "why": why})
+        journal.ended(1, "layouts:aten.d.out", 1.0, {**DONE, "outside": {"WritesOutside": "torch.ops.aten.d.out(...)"}})
+        journal.ended(3, "siblings:aten.d.out", 1.0, {**DONE, "outside": {"WritesOutside": "torch.ops.aten.d.out(longer)"}})
+    assert "one of each overload:\nWritesOutside: torch.ops.aten.d.out(...)\n\n" in journal.summary()
     assert journal.refusals() == {"aten.a.out": "RuntimeError: carried over", "aten.b.out": "TypeError: guessed"}
     assert "\naten.a.out: RuntimeError: carried over\n" in journal.summary()
 

@@ -58,6 +58,7 @@ class Attempts:
 
     Attributes:
         kept: the calls that were accepted, in the order in which they were made.
+        outside: ``WritesOutside`` and ``ReadsOutside``, with the smallest call that was refused for it.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Attempts:
         stop: int | None = None,
     ) -> None:
         self.kept: list[Call] = []
+        self.outside: dict[str, Call] = {}
         self._refusals: Counter[tuple[str, str]] = Counter()  # (class, sentence)
         self._name, self._op, self._device = name, op, device
         self._mark, self._skip, self._crashes = mark, frozenset(skip), frozenset(crashes)
@@ -124,6 +126,9 @@ class Attempts:
                 self._check_end(call)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
             check_not_lost(error, self._wait)
+            if isinstance(error, guards.WritesOutside | ReadsOutside):
+                kind = type(error).__name__
+                self.outside[kind] = min(self.outside.get(kind, call), call, key=Call.cost)
             return self.refuse(error.with_traceback(None))
         finally:
             self._guard.restore()
