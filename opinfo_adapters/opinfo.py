@@ -109,8 +109,8 @@ def _quick_samples(device: str) -> Iterator[None]:
     seed_device = None
     if torch.device(device).type != "cpu":
         module = torch.get_device_module(device)
-        # All that torch asks of a backend of its own is to seed all of its devices.
-        seed_device = getattr(module, "manual_seed", None) or module.manual_seed_all
+        # The other seeds the current device, which need not be this one, and torch does not ask for it of every backend.
+        seed_device = getattr(module, "manual_seed_all", None) or module.manual_seed
 
     def seed(value: int | None = None) -> None:
         value = _SEED if value is None else value

@@ -21,7 +21,7 @@ from opinfo_adapters.derived import Known
 from opinfo_adapters.derived.attempts import Attempts
 from opinfo_adapters.recorder import Recorder
 from sweep import corpus
-from sweep.accelerator import check_not_lost, waiter
+from sweep.accelerator import check_not_lost, limit_memory, waiter
 from sweep.calls import Call, build
 from sweep.overloads import inventory, resolve
 from sweep.printing import written
@@ -57,7 +57,13 @@ def list_tasks(
 
 
 def run_task(
-    task: str, device: str, file: str, mark: Callable[[int, str], None], known: str = "", attempts: dict[str, Any] | None = None
+    task: str,
+    device: str,
+    file: str,
+    mark: Callable[[int, str], None],
+    known: str = "",
+    attempts: dict[str, Any] | None = None,
+    memory: int = 0,
 ) -> dict[str, Any]:
     """Runs one task, and writes those of its calls that can be made once more from their plain form.
 
@@ -68,6 +74,7 @@ def run_task(
         mark: is told which call is being tried.
         known: the folder of the calls that earlier stages found.
         attempts: which attempts to make: ``skip``, ``crashes`` and ``only`` of ``Attempts``.
+        memory: bytes of an accelerator's memory that this process may use; 0 is no limit.
 
     Returns:
         What happened, as counts: ``dispatched`` and ``calls``; ``unrecordable``, ``failures`` and ``refused`` by text. Of a
@@ -76,6 +83,7 @@ def run_task(
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
+    limit_memory(device, memory)
     adapter, _, name = task.partition(":")
     if adapter in opinfo_adapters.STAGES:
         return _derive(adapter, name, device, Path(file), Known(Path(known), device), mark, attempts or {})

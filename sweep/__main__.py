@@ -112,7 +112,7 @@ def _show(arguments: argparse.Namespace) -> None:
         )
     with Sandbox(SCRATCH, libraries=arguments.libraries) as sandbox:
         shown = sandbox.request(
-            "sweep.runner:show", name=arguments.overload, folder=str(folder), call=arguments.call, device=arguments.device
+            "sweep.runner:show", name=arguments.overload, folder=str(folder), call=arguments.call, device=identity["device"]
         )
     print(f"# {shown['source']}\n{shown['text']}")
     if not shown["exact"]:
@@ -120,7 +120,7 @@ def _show(arguments: argparse.Namespace) -> None:
             "# Its values are too many to be written down, and these are others; to make the call with them:\n"
             "from pathlib import Path; import torch; from sweep import calls, corpus\n"
             f"call = corpus.load(Path({str(folder)!r}), {arguments.overload!r})[{arguments.call}]\n"
-            f"args, kwargs = calls.build(call, {arguments.device!r})\n"
+            f"args, kwargs = calls.build(call, {identity['device']!r})\n"
             f"torch.ops.{arguments.overload}(*args, **kwargs)"
         )
 
@@ -128,12 +128,13 @@ def _show(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     names = crossref.check_names(arguments.crossref)
     identity = session.identify(arguments.device, arguments.libraries)
+    device, memory = identity["device"], session.memory_of(identity)
     with (
-        Sandbox(SCRATCH, session.address_space(identity, Options().memory), arguments.libraries) as sandbox,
+        Sandbox(SCRATCH, session.address_space(identity, memory), arguments.libraries) as sandbox,
         tempfile.TemporaryDirectory(dir=SCRATCH) as folder,
     ):
-        overload = sandbox.request("sweep.typed:write_down", text=arguments.call, folder=folder, device=arguments.device)
-        result = Supervisor(sandbox, Path(folder), arguments.device, names, Options().timeout).run(overload)
+        overload = sandbox.request("sweep.typed:write_down", text=arguments.call, folder=folder, device=device)
+        result = Supervisor(sandbox, Path(folder), device, names, Options().timeout, memory=memory).run(overload)
     print(expect.text_of_result(result), end="")
 
 

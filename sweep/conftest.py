@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sweep import crossref, expect, session
+from sweep import crossref, expect, recording, session
 from sweep.report import Report
 from sweep.sandbox import Sandbox
 from sweep.session import Options, Plan, UsageError
@@ -58,10 +58,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--memory",
         type=float,
-        default=default.memory / 2**30,
+        default=None,
         metavar="GIB",
         help="memory that one child process may use, of the address space or, on an accelerator, of the device; 0: no limit "
-        "(default: %(default)s)",
+        f"(default: {session.MEMORY >> 30} and {recording.DEVICE_MEMORY >> 30})",
     )
 
 
@@ -79,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
         results=config.option.results,
         timeout=config.option.call_timeout,
         overload_timeout=config.option.overload_timeout,
-        memory=int(config.option.memory * 2**30),
+        memory=None if config.option.memory is None else int(config.option.memory * 2**30),
         libraries=tuple(config.option.libraries),
         workers=_workers(config),
     )

@@ -39,7 +39,7 @@ def identify(device: str, mark: Callable[[int, str], None] | None = None) -> dic
         "build": torch.__version__,
         "git": (torch.version.git_version or "unknown")[:12],
         "release": ".".join(torch.__version__.split(".")[:2]),
-        "device": device,
+        "device": device if parsed.index else parsed.type,  # two names for one device would be two texts for one finding
         "device_type": parsed.type,
         "capability": capability,
         "python": ".".join(platform.python_version_tuple()[:2]),

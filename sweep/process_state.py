@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -91,41 +92,56 @@ def _set_handlers(value: tuple[list[Any], set[Any]]) -> None:
 
 
 class _OpenFiles:
-    """File descriptors of this process. The lowest free one, which takes a microsecond to ask for, tells whether any has come or
-    gone; which, only the system's list does."""
+    """Files that this process has opened or closed since it was last asked to remember them.
+
+    The lowest free descriptor, which takes a microsecond to ask for, tells whether any has come or gone; which, only the system's
+    list does. Devices and event counters are not counted: they are a driver's, which opens them when it first needs them.
+    """
 
     def __init__(self) -> None:
         self._open: frozenset[int] = frozenset()
+        self._lowest = -1
 
     def remember(self) -> None:
-        self._open = _listed()
+        self._open, self._lowest = _files(), _lowest_free()
 
-    @staticmethod
-    def lowest_free() -> int:
-        try:
-            number = fcntl.fcntl(_STREAMS[0][1], fcntl.F_DUPFD, 3)  # the standard streams have a switch of their own
-        except OSError:  # there is none left
-            return -1
-        os.close(number)
-        return number
+    def changes(self) -> tuple[list[int], list[int]]:
+        """What has come and what has gone."""
+        lowest = _lowest_free()
+        if lowest == self._lowest:
+            return [], []
+        here = _files()
+        if here == self._open:
+            self._lowest = lowest
+        return sorted(here - self._open), sorted(self._open - here)
 
-    def close_new(self, value: int) -> None:
-        """Closes what has come since ``remember``; what has gone cannot be brought back."""
-        for number in _listed() - self._open - {0, 1, 2}:
+    def close_new(self, value: object) -> None:
+        """Closes what has come; what has gone cannot be brought back."""
+        for number in self.changes()[0]:
             os.close(number)
 
 
-def _listed() -> frozenset[int]:
-    """Every open one, without that of the list itself."""
-    return frozenset(number for number in map(int, os.listdir(_LIST)) if _is_open(number))
+def _lowest_free() -> int:
+    try:
+        number = fcntl.fcntl(_STREAMS[0][1], fcntl.F_DUPFD, 3)  # the standard streams have a switch of their own
+    except OSError:  # there is none left
+        return -1
+    os.close(number)
+    return number
 
 
-def _is_open(number: int) -> bool:
+def _files() -> frozenset[int]:
+    """The descriptors of files, without that of the list itself."""
+    return frozenset(number for number in map(int, os.listdir(_LIST)) if number > 2 and _is_file(number))
+
+
+def _is_file(number: int) -> bool:
     try:
         os.fstat(number)
     except OSError:
         return False
-    return True
+    name = str(Path(_LIST, str(number)).readlink()) if sys.platform == "linux" else ""
+    return not name.startswith("anon_inode:") and (not name.startswith("/dev/") or name.startswith(("/dev/shm/", "/dev/null")))
 
 
 _LIST = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
@@ -193,7 +209,7 @@ _SWITCHES: dict[str, _Switch] = {
     "backend switches": _Switch(_backend_switches, _set_backend_switches),
     "standard streams": _Switch(_streams, _reopen_streams),
     "signal handlers": _Switch(_handlers, _set_handlers),
-    "open files": _Switch(_OpenFiles.lowest_free, _FILES.close_new),
+    "open files": _Switch(_FILES.changes, _FILES.close_new),
     "working folder": _Switch(os.getcwd, os.chdir),
     "environment": _Switch(lambda: os.environ._data, _set_environment),  # type: ignore[attr-defined]
 }
@@ -226,6 +242,10 @@ class Guard:
 
 class Unusable(Exception):
     """A call has left this process so that no other may be made in it; the message is the name of that ending."""
+
+
+class UnusableByPrediction(Unusable):
+    """It was not the real call that did, but a path that predicts what it returns."""
 
 
 def _read() -> dict[str, Any]:

@@ -34,8 +34,13 @@ _SOURCES = (_ROOT / "opinfo_adapters", *(_ROOT / "sweep" / f"{name}.py" for name
 _TASK_TIMEOUT = 300.0
 
 #: What one attempt of a derivation may cost, in seconds, and how many may kill their process before the rest is not tried.
+#: On an accelerator the first call of a kind loads libraries and compiles kernels, in many processes at once.
 _LIMITS = {"attempt": 10.0, "attempt on the cpu": 10.0}
+_DEVICE_LIMITS = {"attempt": 90.0, "attempt on the cpu": 10.0}
 _DEATHS = 4
+
+#: What one process may have of an accelerator's memory, in bytes, for many share it.
+DEVICE_MEMORY = 4 << 30
 
 #: Endings that are the call's own doing. An abort may be the allocator's, which finds what another call has done.
 _CRASHES = {f"crash {signal}" for signal in ("SIGSEGV", "SIGFPE", "SIGILL", "SIGBUS")}
@@ -161,8 +166,9 @@ def _make(
     merger = _Merger(making)
     with ExitStack() as stack:
         libraries, modules = list(made_from["libraries"]), ("opinfo_adapters.session", *LATE_IMPORTS)
+        limits = _LIMITS if made_from["device_type"] == "cpu" else _DEVICE_LIMITS
         sandboxes = [
-            stack.enter_context(Sandbox(scratch, libraries=libraries, limits=_LIMITS, modules=modules)) for _ in range(workers)
+            stack.enter_context(Sandbox(scratch, libraries=libraries, limits=limits, modules=modules)) for _ in range(workers)
         ]
         for stage in range(len(STAGES) + 1):
             shards = making / f"shards-{stage}"
@@ -263,6 +269,7 @@ def _run_tasks(
                 "file": str(shards / f"{task.at:06}.npz"),
                 "known": known,
                 "attempts": task.attempts(),
+                "memory": DEVICE_MEMORY,
             }
             running[id(sandbox)] = (sandbox, task, time.monotonic())
             sandbox.send("opinfo_adapters.session:run_task", **arguments)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sweep import corpus, crossref, process_group
-from sweep.accelerator import waiter
+from sweep.accelerator import check_not_lost, limit_memory, waiter
 from sweep.calls import Call, build
 from sweep.compare import Mismatch
 from sweep.crossref.excused import why_excused
@@ -72,25 +72,12 @@ def run_overload(
         sweep.corpus.CorpusError: the overload's file cannot be read.
     """
     calls = corpus.load(Path(folder), name)
-    _limit_memory(device, memory)
+    limit_memory(device, memory)
     with _rare_collection(len(calls)):
         found = Found(told, tell)
         options: dict[str, Any] = {"skip": skip, "examples": examples, "limit": limit, "found": found, "mark": mark}
         result = check_calls(resolve(name), calls, device, crossrefs, **options)
     return result.as_json()
-
-
-@functools.cache
-def _limit_memory(device: str, memory: int) -> None:
-    """Limits what an accelerator's caching allocator may take; once, since it is the process's."""
-    place = torch.device(device)
-    if not memory or place.type == "cpu":
-        return
-    module = torch.get_device_module(place)
-    limit = getattr(module, "set_per_process_memory_fraction", None)
-    if limit is not None:  # not every backend's allocator has a limit
-        total = module.get_device_properties(place).total_memory
-        limit(min(1.0, memory / total), place)
 
 
 #: Calls after which the garbage collector runs. Left to itself it runs every few calls, for a fifth of a sweep's time, and
@@ -135,14 +122,15 @@ def make_real(
     """
     op = resolve(name)
     recorded = corpus.load(Path(folder), name)[call]
-    _limit_memory(device, memory)
+    limit_memory(device, memory)
     process_group.ensure_for(name)
     mark(call, "real")
+    wait = waiter(device)
     guard = Guard()
-    args, kwargs = _maker(op, recorded, device)()
     with _own_randomness(device), suppress(crossref.RealRaised):
+        args, kwargs = _maker(op, recorded, device, wait)()
         torch.manual_seed(recorded.seed())
-        Fakes(op, wait=waiter(device)).real(op, args, kwargs)
+        Fakes(op, wait=wait).real(op, args, kwargs)
     guard.restore()
 
 
@@ -219,7 +207,7 @@ def check_calls(
                 found.add(at, (EVERY, "", _OVERLOAD_TIMEOUT, None), Mismatch("", _OVERLOAD_TIMEOUT, None, "", ""))
                 break
             fakes.next_call()
-            make = _maker(op, call, device)
+            make = _maker(op, call, device, fakes.wait)
             for crossref_name, checker in checkers.items():
                 if (at, crossref_name) in skipped:
                     continue
@@ -307,12 +295,22 @@ def _own_randomness(device: str) -> AbstractContextManager[None]:
 _OWNERS = {"aten._lazy_clone.default", "inductor.resize_storage_bytes_.default"}
 
 
-def _maker(op: torch._ops.OpOverload, call: Call, device: str) -> _Make:
-    """Gives a call's arguments: new ones each time if the overload writes to some, the same ones otherwise."""
-    if op._schema.is_mutable:
-        return lambda: build(call, device)
-    built = build(call, device, own=call.overload in _OWNERS)
-    return lambda: built
+def _maker(op: torch._ops.OpOverload, call: Call, device: str, wait: Callable[[], None]) -> _Make:
+    """Gives a call's arguments: new ones each time if the overload writes to some, the same ones otherwise.
+
+    Where there is no memory for them, that raises ``RealRaised``.
+    """
+
+    def make() -> tuple[list[Any], dict[str, Any]]:
+        try:
+            return build(call, device, own=call.overload in _OWNERS)
+        except Exception as error:
+            check_not_lost(error, wait)
+            if crossref.ending("real", error) == crossref.OUT_OF_MEMORY:
+                raise crossref.RealRaised from error
+            raise
+
+    return make if op._schema.is_mutable else functools.cache(make)
 
 
 def _check(name: str, checker: crossref.CrossRef, op: torch._ops.OpOverload, make: _Make) -> Iterator[tuple[_Key, Mismatch]]:
@@ -347,7 +345,7 @@ def _finding(
     example, shown, at = "", where[positions[0]], positions[0]
     if tried and checker is not None:
         fakes.next_call()
-        example, shown = _example(key, positions, calls, checker, op, device) or (example, shown)
+        example, shown = _example(key, positions, calls, checker, op, device, fakes.wait) or (example, shown)
     if not example:
         example = _printed(calls[at], at, device)
     return Finding(
@@ -386,23 +384,32 @@ def _dtypes(calls: Any) -> tuple[str, ...]:
 
 
 def _example(
-    key: _Key, positions: list[int], calls: list[Call], checker: crossref.CrossRef, op: torch._ops.OpOverload, device: str
+    key: _Key,
+    positions: list[int],
+    calls: list[Call],
+    checker: crossref.CrossRef,
+    op: torch._ops.OpOverload,
+    device: str,
+    wait: Callable[[], None],
 ) -> tuple[str, Mismatch] | None:
     """The simplest text of the smallest call that shows a finding when evaluated, and how it does: sizes may hang on values."""
     for at in positions[:_EXAMPLES_TRIED]:
         for fill in FILLS:
             text = expression(calls[at], device, fill)
-            shown = None if text is None else _shown(key, text, checker, op)
+            shown = None if text is None else _shown(key, text, checker, op, wait)
             if text is not None and shown is not None:
                 return text, shown
     return None
 
 
-def _shown(key: _Key, text: str, checker: crossref.CrossRef, op: torch._ops.OpOverload) -> Mismatch | None:
+def _shown(
+    key: _Key, text: str, checker: crossref.CrossRef, op: torch._ops.OpOverload, wait: Callable[[], None]
+) -> Mismatch | None:
     """A finding as a printed call shows it, evaluated as it stands; ``None`` if it does not."""
     try:
         return next((f for f in checker.check(op, lambda: arguments(text)) if (f.output, f.kind, f.index) == key[1:]), None)
     except Unusable:
         raise
-    except Exception:  # for these values it cannot even be evaluated, or the real call refuses them: not an example
+    except Exception as error:  # for these values it cannot even be evaluated, or the real call refuses them: not an example
+        check_not_lost(error, wait)
         return None

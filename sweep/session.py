@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".sweep"
 SCRATCH = WORK / "scratch"
 
+#: What one child may have of the address space, in bytes.
+MEMORY = 16 << 30
+
 
 class UsageError(Exception):
     """The user asked for something that cannot be done; the message is one line that says what to do instead."""
@@ -44,7 +47,7 @@ class Options:
         results: where expect files lie.
         timeout: seconds that one call may take.
         overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
-        memory: bytes that one child process may use; 0 is no limit.
+        memory: bytes that one child process may use; 0 is no limit, ``None`` what is sensible on the device.
         libraries: modules whose operators are swept instead of torch's own.
         workers: how many processes record, where a corpus has to be made.
     """
@@ -56,7 +59,7 @@ class Options:
     results: str = str(ROOT / "results")
     timeout: float = 120.0
     overload_timeout: float = 900.0
-    memory: int = 16 << 30
+    memory: int | None = None
     libraries: tuple[str, ...] = ()
     workers: int = field(default_factory=_cores)
 
@@ -171,7 +174,7 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         expected=bool(files),
         timeout=options.timeout,
         overload_timeout=options.overload_timeout,
-        memory=options.memory,
+        memory=memory_of(identity, options.memory),
     )
 
 
@@ -212,6 +215,13 @@ def work_folder(identity: dict[str, Any]) -> Path:
 def corpus_folder(identity: dict[str, Any]) -> Path:
     """Where the corpus that is made for a torch and device lies."""
     return work_folder(identity) / "corpus"
+
+
+def memory_of(identity: dict[str, Any], wanted: int | None = None) -> int:
+    """How many bytes a child may use: of address space, or of an accelerator's memory."""
+    if wanted is not None:
+        return wanted
+    return MEMORY if identity["device_type"] == "cpu" else recording.DEVICE_MEMORY
 
 
 def address_space(identity: dict[str, Any], memory: int) -> int:

@@ -14,6 +14,9 @@ from sweep.sandbox import ChildError, Died, Sandbox
 #: After so many deaths on one overload the rest of its calls are given up.
 DEATHS = 3
 
+#: The errors after which the process goes, as in a death, and whether it was a prediction that cost it.
+_UNUSABLE = {"Unusable": False, "UnusableByPrediction": True}
+
 #: Seconds that are left of an overload's time once it is over; 0 would be no limit.
 _NO_TIME = 1e-6
 
@@ -89,25 +92,29 @@ class Supervisor:
             self.sandbox.end_child()
             return self.run(overload)
         finally:
+            self.sandbox.end_child()  # the next one is another anyhow, and until then it holds a device's memory
             self.sandbox, self.other = self.other, self.sandbox
 
     def _attributed(self, overload: str, death: Died) -> Died:
-        """A crash on a predicted path, as one of the real call if that crashes by itself as well.
+        """A death on a predicted path, as one of the real call if that dies by itself as well.
 
         Fake tensors fall back on the real kernel where there is no other, and where a kernel returns what was never made, it is
-        luck which of two real calls it crashes in: that of the fake path or the one after it.
+        luck which of two real calls it crashes in: that of the fake path or the one after it. A functionalized call runs the real
+        kernel too, and loses the device that the real one would.
         """
         crossref, _, side = death.phase.partition(" ")
-        if side or not death.ending.startswith("crash"):
+        if side or death.ending == "timeout":
             return death
         try:
             self._ask("make_real", overload, call=death.call)
         except Died as real:
             return Died(real.ending, death.call, f"{crossref} real")
         except ChildError as error:
+            self.sandbox.end_child()
             if error.name != "Unusable":
                 raise
-            self.sandbox.end_child()
+            if error.message.startswith("real raises"):
+                return Died(error.message, death.call, f"{crossref} real")
         return death
 
     def _ask(self, function: str, overload: str, **arguments: Any) -> Any:
@@ -138,10 +145,11 @@ class Supervisor:
             )
             return plain
         except ChildError as error:
-            if error.name != "Unusable":
+            self.sandbox.end_child()  # whatever it was in the middle of; no other call may be made there
+            if error.name not in _UNUSABLE:
                 raise
-            self.sandbox.end_child()  # no other call may be made there: the process goes, as in a death
-            raise Died(error.message, error.call, f"{error.phase.partition(' ')[0]} real", error.told) from None
+            phase = error.phase.partition(" ")[0]
+            raise Died(error.message, error.call, phase if _UNUSABLE[error.name] else f"{phase} real", error.told) from None
 
     def _result(self, plain: dict[str, Any], deaths: list[Died]) -> Result:
         result = Result.from_json(plain)
@@ -174,11 +182,17 @@ class Supervisor:
             shown = self.sandbox.request(
                 "sweep.runner:summary", folder=str(self.corpus), name=overload, positions=sorted(calls), device=self.device
             )
-            plain = {"output": "", "index": None, "fake": "", "sides": ("fake", "real"), **shown}
-            found.append(
-                Finding.from_json({"crossref": crossref, "kind": ending, "real": ending.removeprefix("real raises "), **plain})
-            )
+            plain = {"crossref": crossref, "output": "", "kind": ending, "index": None, **_answers(ending), **shown}
+            found.append(Finding.from_json(plain))
         return found
+
+
+def _answers(ending: str) -> dict[str, Any]:
+    """What a death has instead of two answers: how it ended, or what raised the error that cost the process its device."""
+    side, _, error = ending.partition(" raises ")
+    if side == "fake" and error:
+        return {"fake": error, "real": "", "sides": ("fake", "real")}
+    return {"fake": "", "real": error or ending, "sides": ("fake", side if error else "real")}
 
 
 def _author(death: Died) -> str:

@@ -2,15 +2,16 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from opinfo_adapters.derived.attempts import Attempts
-from sweep.accelerator import check_not_lost, waiter
-from sweep.crossref import LATE_IMPORTS, RealRaised
+from sweep.accelerator import check_not_lost, check_prediction, limit_memory, waiter
+from sweep.crossref import LATE_IMPORTS, OUT_OF_MEMORY, RealRaised, ending
 from sweep.crossref.fakes import Fakes
-from sweep.process_state import Unusable
+from sweep.process_state import Unusable, UnusableByPrediction
 from tests.whole_runs import ROOT
 
 ABS = torch.ops.aten.abs.default
@@ -38,6 +39,44 @@ def test_a_device_is_lost_when_its_error_shows_again():
         check_not_lost(torch.AcceleratorError("x"), Device(1).wait)
     check_not_lost(torch.AcceleratorError("x"), Device(0).wait)
     check_not_lost(RuntimeError("x"), Device(1).wait)
+    with pytest.raises(Unusable, match="real raises RuntimeError"):
+        check_not_lost(RuntimeError("x"), Device(2).wait)
+    check_not_lost(ValueError("x"), Device(2).wait)
+
+
+def test_an_error_of_a_predicted_path_shows_and_a_device_that_it_costs_is_told_apart():
+    check_prediction("fake", None, Device(0).wait)
+    with pytest.raises(torch.AcceleratorError):
+        check_prediction("fake", None, Device(1).wait)
+    check_prediction("fake", ValueError("x"), Device(1).wait)
+    with pytest.raises(UnusableByPrediction, match="fake raises AcceleratorError"):
+        check_prediction("fake", None, Device(2).wait)
+    with pytest.raises(UnusableByPrediction, match="functionalized raises ValueError"):
+        check_prediction("functionalized", ValueError("x"), Device(2).wait)
+
+
+@pytest.mark.parametrize(
+    "text", ["CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED when calling cublasCreate"]
+)
+def test_there_is_no_memory_in_many_words(text):
+    assert ending("real", RuntimeError(text)) == OUT_OF_MEMORY
+
+
+def test_a_limit_to_memory_names_one_device(monkeypatch):
+    """As CUDA's does: it refuses a device without an index."""
+    asked = []
+    properties = SimpleNamespace(total_memory=1000)
+    module = SimpleNamespace(
+        current_device=lambda: 3,
+        get_device_properties=lambda index: properties,
+        set_per_process_memory_fraction=lambda share, index: asked.append((share, index)),
+    )
+    monkeypatch.setattr(torch, "get_device_module", lambda place: module)
+    for device in ("cuda", "cuda:1"):
+        limit_memory.__wrapped__(device, 250)
+    limit_memory.__wrapped__("cpu", 250)
+    limit_memory.__wrapped__("cuda", 0)
+    assert asked == [(0.25, 3), (0.25, 1)]
 
 
 def test_an_error_that_shows_only_after_a_call_has_returned_is_that_calls():

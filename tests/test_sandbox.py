@@ -283,7 +283,7 @@ def supervised(*outcomes, recorded=5, real=None):
         calls = recorded - sum(not crossref for _, crossref in arguments["skip"])
         return Result("aten.abs.default", calls=calls, findings=outcome).as_json()
 
-    sandbox = SimpleNamespace(request=request, told=told)
+    sandbox = SimpleNamespace(request=request, end_child=lambda: None, told=told)
     return Supervisor(sandbox, Path("corpus"), "cpu", ["fake", "functionalize"], timeout=1.0), made
 
 
@@ -322,19 +322,25 @@ def test_what_was_told_before_a_death_is_handed_on():
     assert supervisor.sandbox.told == [[], ["a"], ["a", "b", "c"]]
 
 
+LOST = ChildError("UnusableByPrediction", "functionalized raises AcceleratorError", "", 1, "functionalize")
+
+
 @pytest.mark.parametrize(
     ("died", "real", "found"),
     [
         (Died("crash SIGSEGV", 1, "fake"), None, ("fake", "crash SIGSEGV")),
         (Died("crash SIGSEGV", 1, "fake"), Died("crash SIGABRT", 1, "real"), ("every", "crash SIGABRT")),
         (Died("timeout", 1, "fake"), Died("crash SIGABRT", 1, "real"), ("fake", "timeout")),
+        (LOST, None, ("functionalize", "functionalized raises AcceleratorError")),
+        (LOST, ChildError("Unusable", "real raises AcceleratorError", ""), ("every", "real raises AcceleratorError")),
+        (LOST, ChildError("Unusable", "changes open files", ""), ("functionalize", "functionalized raises AcceleratorError")),
         (Died("crash SIGSEGV", 1, "fake real"), None, ("every", "crash SIGSEGV")),
     ],
 )
 def test_a_crash_on_a_predicted_path_is_the_real_calls_if_that_crashes_by_itself(died, real, found):
     supervisor, made = supervised(died, (), real=real)
     assert endings(supervisor.run("aten.abs.default")) == [(*found, 1, "call 1")]
-    assert made == [([], True), ([(1, "" if found[0] == "every" else "fake")], True)]
+    assert made == [([], True), ([(1, "" if found[0] == "every" else found[0])], True)]
 
 
 def test_deaths_of_one_kind_are_one_finding_about_all_of_them_with_the_smallest_call_as_its_example():

@@ -106,12 +106,32 @@ def test_a_call_that_loses_the_device_is_a_finding_and_the_next_has_another_proc
     assert found("aten.abs.default") == found("aten.tan.default") == expect.AGREE_TEXT
 
 
+LOST = {
+    "standin.library_call.default": (-torch.ones(2), "every: real raises RuntimeError"),
+    "standin.lying_assert_nonzero.default": (torch.ones(3), "fake: output 0 size[0]"),
+    "quantized.standin_assert_nonzero.default": (torch.ones(3), "fake: fake raises AcceleratorError"),
+}
+
+
+def test_who_loses_the_device_is_told_and_nobody_else_is_harmed(sweep, found, tmp_path):
+    """A library's error, a printed example of zeros, and fake tensors that fall back on the real kernel."""
+    calls = [call(name, x) for name, (x, _) in LOST.items()]
+    neighbours = [call(f"aten.{name}.default", torch.ones(3)) for name in ("abs", "relu", "sigmoid", "tan", "trunc")]
+    done = sweep(make_corpus(tmp_path / "corpus", *calls, *neighbours), "-n", "0", accept=True)
+    assert done.returncode == 0, done.stdout
+    assert {name: found(name).partition(": 1 of 1 call")[0] for name in LOST} == {name: what for name, (_, what) in LOST.items()}
+    assert {found(neighbour.overload) for neighbour in neighbours} == {expect.AGREE_TEXT}
+
+
 def test_its_memory_has_a_limit_of_its_own(sweep, found, tmp_path):
-    corpus = make_corpus(tmp_path / "corpus", call("aten.repeat.default", torch.ones(1), [3 << 27]))
+    big = call("aten.repeat.default", torch.ones(1), [3 << 27])
+    given = call("aten.abs.default", torch.ones(1 << 20))
+    corpus = make_corpus(tmp_path / "corpus", big, given)
     assert sweep(corpus, accept=True).returncode == 0
-    assert found("aten.repeat.default") == expect.AGREE_TEXT
-    assert sweep(corpus, "--memory", "1", accept=True).returncode == 0
+    assert found("aten.repeat.default") == found("aten.abs.default") == expect.AGREE_TEXT
+    assert sweep(corpus, "--memory", "0.003", accept=True).returncode == 0
     assert found("aten.repeat.default").splitlines()[0] == "every: out of memory: 1 of 1 call, float32"
+    assert found("aten.abs.default").splitlines()[0] == "every: out of memory: 1 of 1 call, float32"
 
 
 def test_a_typed_call_is_checked_on_it(run):

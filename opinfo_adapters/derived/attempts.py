@@ -81,8 +81,8 @@ class Attempts:
         self._made = 0
         self._keys: set[str] = set()
         process_group.ensure_for(name)
-        self._guard = Guard()
         self._wait = waiter(device)
+        self._guard = Guard()
         self._is_cpu = torch.device(device).type == "cpu"
 
     def __call__(self, args: list[Any], kwargs: dict[str, Any], source: str, layout: str = "") -> BaseException | None:
@@ -102,7 +102,7 @@ class Attempts:
         """
         try:
             call = _tight(encode(self._name, tuple(args), kwargs, device=self._device, source=source, layout=layout))
-        except Unrecordable as reason:
+        except (Unrecordable, RuntimeError) as reason:  # for one, there is no memory
             return self.refuse(reason)
         if call.key() in self._keys or call.cost() > LARGEST:
             return None
@@ -125,7 +125,6 @@ class Attempts:
             if refused and self._is_cpu:
                 self._check_end(call)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
-            check_not_lost(error, self._wait)
             if isinstance(error, guards.WritesOutside | ReadsOutside):
                 kind = type(error).__name__
                 self.outside[kind] = min(self.outside.get(kind, call), call, key=Call.cost)
@@ -202,7 +201,12 @@ class Attempts:
         return ": ".join(self._refusals.most_common(1)[0][0]) if self._refusals else ""
 
     def refuse(self, error: BaseException) -> BaseException:
-        """Counts a call as refused, by its kernel or by whoever was asked before."""
+        """Counts a call as refused, by its kernel or by whoever was asked before.
+
+        Raises:
+            Unusable: it has cost this process its device.
+        """
+        check_not_lost(error, self._wait)
         self._refusals[type(error).__name__, _sentence(error)] += 1
         return error
 

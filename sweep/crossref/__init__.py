@@ -61,15 +61,26 @@ class RealRaised(Exception):
     """The real call raised; ``__cause__`` is what it raised."""
 
 
-#: How allocators say that there is no memory, where they have no exception class for it (``c10/core/impl/alloc_cpu.cpp``).
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc")
+OUT_OF_MEMORY = "out of memory"
+
+#: How allocators say that there is no memory, where they have no exception class for it: the CPU's
+#: (``c10/core/impl/alloc_cpu.cpp``), CUDA's own, and those of its libraries, the handle of which takes memory too.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "Cannot allocate memory",
+    "bad_alloc",
+    "CUDA error: out of memory",
+    "_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
 
 
 def ending(side: str, error: BaseException) -> str:
     """How a call ended that raised, by the one name it has everywhere: ``fake raises ValueError``, ``out of memory``."""
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or any(text in str(error) for text in _NO_MEMORY):
-        return "out of memory"
+        return OUT_OF_MEMORY
     return f"{side} raises {name}"
 
 

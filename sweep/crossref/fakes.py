@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from sweep.accelerator import check_not_lost
+from sweep.accelerator import check_not_lost, check_prediction
 from sweep.calls import COMPRESSED, Unrecordable, is_strided, on_storage, parts_of, signature
 from sweep.compare import Outcome
 from sweep.crossref import RealRaised
@@ -38,6 +38,9 @@ class Fakes:
         op: the overload.
         side: is told ``real`` before a real call is made, so that a crash in it is not taken for one of the predicted path.
         wait: waits for the device, as :func:`sweep.accelerator.waiter` returns it.
+
+    Attributes:
+        wait: the same.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class Fakes:
     ) -> None:
         self._op = op
         self._side = side
-        self._wait = wait
+        self.wait = wait
         FakeTensorMode.cache_clear()  # the class's own: what an overload is answered must not depend on who was asked before
         self._static = _Mode(op)
         self._symbolic: FakeTensorMode | None = None
@@ -71,14 +74,18 @@ class Fakes:
         self._side("real")
         try:
             result = op(*args, **kwargs)
-            self._wait()
+            self.wait()
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
-            check_not_lost(error, self._wait)
+            check_not_lost(error, self.wait)
             raise RealRaised from error
         return result
 
     def run(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
-        """The outcome of an overload on fake versions of real or functional arguments, or whatever its fake path raises."""
+        """The outcome of an overload on fake versions of real or functional arguments, or whatever its fake path raises.
+
+        Raises:
+            UnusableByPrediction: fake tensors fell back on the real kernel, and no call after it can use the device.
+        """
         args = [_unwrapped(a) for a in args]
         kwargs = {name: _unwrapped(v) for name, v in kwargs.items()}
         try:
@@ -92,13 +99,19 @@ class Fakes:
         return known
 
     def _outcome(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
+        raised: BaseException | None = None
         try:
             try:
-                return self._run(self._static, op, args, kwargs)
+                outcome = self._run(self._static, op, args, kwargs)
             except (DynamicOutputShapeException, DataDependentOutputException):
-                return self._run(self._with_shape_env(), op, args, kwargs)
+                outcome = self._run(self._with_shape_env(), op, args, kwargs)
         except BaseException as error:  # which class it raises is a crossref's finding
-            return error.with_traceback(None)  # its frames would keep every tensor in them alive
+            raised = error.with_traceback(None)  # its frames would keep every tensor in them alive
+        try:
+            check_prediction("fake", raised, self.wait)
+        except RuntimeError as late:
+            raised = late.with_traceback(None)
+        return raised or outcome
 
     def _run(self, mode: FakeTensorMode, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome:
         memo: dict[int, Any] = {}

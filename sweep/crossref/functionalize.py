@@ -19,11 +19,13 @@ from torch._C import DispatchKey
 from torch._dispatch.python import enable_python_dispatcher, suspend_functionalization
 from torch.utils._python_dispatch import _disable_current_modes
 
+from sweep.accelerator import check_prediction
 from sweep.compare import Mismatch, Outcome, compare, describe
-from sweep.crossref import ending
+from sweep.crossref import RealRaised, ending
 from sweep.crossref.excused import why_excused
 from sweep.crossref.fakes import Fakes
 from sweep.overloads import qualified_name
+from sweep.process_state import Unusable
 
 
 class CrossRef:
@@ -55,7 +57,9 @@ class CrossRef:
         assert self._fakes is not None, "check is called inside opened()"
         self._found = []
         try:
-            _make_functionalized(op, make)
+            self._make_functionalized(op, make)
+        except (RealRaised, Unusable):
+            raise
         except BaseException as error:  # which class it raises is the finding, provided that the plain call does not
             self._fakes.real(op, *make())
             self._found.append(_raised("functionalized", error))
@@ -73,10 +77,29 @@ class CrossRef:
         before = len(self._found)
         try:
             with torch._C._AutoDispatchBelowAutograd():
-                _make_functionalized(op, make)
+                self._make_functionalized(op, make)
+        except (RealRaised, Unusable):
+            raise
         except BaseException as error:  # which class it raises is the finding, since with autograd on it does not
             self._found.append(_raised("functionalized below autograd", error))
         self._found[before:] = [f for f in self._found[before:] if f.kind not in ("aliasing", "offset")]
+
+    def _make_functionalized(self, op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> None:
+        """Makes a call on functional tensors with the Python dispatcher on, and waits for what it sent to the device."""
+        assert self._fakes is not None
+        args, kwargs = make()
+        memo: dict[int, Any] = {}
+        f_args = [_functional(a, memo) for a in args]
+        f_kwargs = {name: _functional(v, memo) for name, v in kwargs.items()}
+        raised: BaseException | None = None
+        try:
+            with _functionalization(), enable_python_dispatcher():
+                op(*f_args, **f_kwargs)
+        except BaseException as error:
+            raised = error
+            raise
+        finally:
+            check_prediction("functionalized", raised, self._fakes.wait)
 
     def _handler(self, op: torch._ops.OpOverload, final_key: DispatchKey) -> Any:
         """What the dispatch table of an overload holds for Functionalize while the crossref is open."""
@@ -108,16 +131,6 @@ class CrossRef:
                 continue
             output = f"{inside}{found.output}".strip()
             self._found.append(Mismatch(output, found.kind, found.index, found.expected, found.real))
-
-
-def _make_functionalized(op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> None:
-    """Makes a call on functional tensors with the Python dispatcher on."""
-    args, kwargs = make()
-    memo: dict[int, Any] = {}
-    f_args = [_functional(a, memo) for a in args]
-    f_kwargs = {name: _functional(v, memo) for name, v in kwargs.items()}
-    with _functionalization(), enable_python_dispatcher():
-        op(*f_args, **f_kwargs)
 
 
 @functools.cache

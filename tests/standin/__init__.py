@@ -42,6 +42,12 @@ def build(folder, compiler):
 
 def register():
     """Makes it known to torch."""
+
+    def limit_memory(share, device):
+        if not isinstance(device, int) and torch.device(device).index is None:
+            raise ValueError(f"Expected a torch.device with a specified index or an integer, but got:{device}")
+        library.limit_memory(ctypes.c_int64(int(share * MEMORY)))
+
     torch.ops.load_library(os.environ[_LIBRARY])
     library = ctypes.CDLL(os.environ[_LIBRARY])
     backend_registration.rename_privateuse1_backend("standin")
@@ -59,7 +65,7 @@ def register():
         get_amp_supported_dtype=lambda: [torch.float16, torch.bfloat16],
         get_device_name=lambda device=None: "stand-in",
         get_device_properties=lambda device=None: SimpleNamespace(total_memory=MEMORY),
-        set_per_process_memory_fraction=lambda share, device=None: library.limit_memory(ctypes.c_int64(int(share * MEMORY))),
+        set_per_process_memory_fraction=limit_memory,
     )
     torch._register_device_module("standin", module)
     backend_registration.generate_methods_for_privateuse1_backend()

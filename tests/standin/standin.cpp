@@ -2,6 +2,7 @@
 // ways of an accelerator that a harness has to get right.
 //
 // - It is initialised by its first use, and a process that is forked after that cannot use it.
+// - Its driver opens files, and cannot go on without them.
 // - Errors of kernels show late, at whatever waits next, and a process that had one can use the device no more.
 // - Its memory has a limit of its own, and a process may be given a fraction of it.
 
@@ -26,6 +27,8 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +42,7 @@ constexpr auto kDevice = c10::DeviceType::PrivateUse1;
 constexpr int64_t kTotal = int64_t{4} << 30;  // bytes that the device has
 
 pid_t owner = 0;                     // the process that initialised the device
+int driver[] = {-1, -1, -1};         // files that its driver has open
 bool lost = false;                   // a kernel failed in this process
 std::atomic<int64_t> used{0};        // bytes
 std::atomic<int64_t> limit{kTotal};  // bytes that this process may use
@@ -48,8 +52,12 @@ c10::Device here() {
 }
 
 void initialize() {
-  if (!owner) owner = getpid();
+  if (!owner) {
+    owner = getpid();
+    for (int& file : driver) file = eventfd(0, EFD_CLOEXEC);
+  }
   TORCH_CHECK(owner == getpid(), "Cannot re-initialize standin in forked subprocess");
+  for (int file : driver) lost |= fcntl(file, F_GETFD) < 0;
 }
 
 void synchronize() {
@@ -254,23 +262,59 @@ void run_on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 
 // --- what tests ask of it --------------------------------------------------------------------------------------------------------
 
-// A kernel with an assertion: that no element is negative.
+// Kernels with an assertion: that no element is negative, or zero.
 at::Tensor assert_positive(const at::Tensor& x) {
   auto result = x.clone();
   lost = on_cpu(x).lt(0).any().item<bool>();
   return result;
 }
 
+at::Tensor assert_nonzero(const at::Tensor& x) {
+  auto result = x.clone();
+  lost = on_cpu(x).eq(0).any().item<bool>();
+  return result;
+}
+
+// One that a library runs, which has its own words for what went wrong.
+at::Tensor library_call(const at::Tensor& x) {
+  auto result = assert_positive(x);
+  TORCH_CHECK(!lost, "standin error: LIBRARY_STATUS_EXECUTION_FAILED");
+  return result;
+}
+
+at::Tensor like(const at::Tensor& x) {
+  return at::empty_like(x);
+}
+
+at::Tensor longer(const at::Tensor& x) {
+  return at::empty({x.numel() + 1}, x.options());
+}
+
 TORCH_LIBRARY(standin, library) {
   library.def("assert_positive(Tensor x) -> Tensor", {at::Tag::pt2_compliant_tag});
+  library.def("library_call(Tensor x) -> Tensor", {at::Tag::pt2_compliant_tag});
+  library.def("lying_assert_nonzero(Tensor x) -> Tensor", {at::Tag::pt2_compliant_tag});
 }
 
 TORCH_LIBRARY_IMPL(standin, PrivateUse1, library) {
   library.impl("assert_positive", assert_positive);
+  library.impl("library_call", library_call);
+  library.impl("lying_assert_nonzero", assert_nonzero);
 }
 
 TORCH_LIBRARY_IMPL(standin, Meta, library) {
-  library.impl("assert_positive", [](const at::Tensor& x) { return at::empty_like(x); });
+  library.impl("assert_positive", like);
+  library.impl("library_call", like);
+  library.impl("lying_assert_nonzero", longer);
+}
+
+// Of this namespace fake tensors run the real kernel, on zeros, where there is no other.
+TORCH_LIBRARY_FRAGMENT(quantized, library) {
+  library.def("standin_assert_nonzero(Tensor x) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(quantized, PrivateUse1, library) {
+  library.impl("standin_assert_nonzero", assert_nonzero);
 }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
