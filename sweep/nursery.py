@@ -29,6 +29,9 @@ from sweep import child
 
 _NUMBER = struct.Struct("<q")
 
+#: Seconds that a process may take to end once it was killed.
+_PATIENCE = 60.0
+
 #: What the nursery is sent with a descriptor fits into so many bytes: a folder's name and a number.
 _LONGEST = 1 << 16
 
@@ -94,7 +97,10 @@ class Nursery:
         return self._ended
 
     def end_child(self) -> None:
-        """Kills the child with all that it has started and left behind, and waits for its end."""
+        """Kills the child with all that it has started and left behind, and waits for its end.
+
+        One that does not come to it, because a driver does not let it, is left behind, with this nursery.
+        """
         if not self.child:
             return
         with suppress(ProcessLookupError):
@@ -102,7 +108,8 @@ class Nursery:
         if self._ended is None:
             with suppress(ProcessLookupError):
                 os.kill(self.child, signal.SIGKILL)  # a new one may not have its session yet
-            self.ending(None)
+            if self.ending(_PATIENCE) is None:
+                self.close()
 
     def is_gone(self) -> bool:
         """Whether the nursery itself has ended, so that it can have no other child."""
@@ -110,6 +117,7 @@ class Nursery:
 
     def close(self) -> None:
         """Ends the nursery, and a child that it still has."""
+        self._child = 0
         self._control.close()
         self._process.kill()
         self._process.wait()

@@ -198,6 +198,18 @@ def test_a_nursery_that_went_while_it_had_no_child_is_replaced_and_no_request_is
         assert ask(sandbox, "parent") != nursery
 
 
+def test_a_child_that_cannot_be_ended_is_left_behind_with_its_nursery(tmp_path, monkeypatch):
+    """As one that waits for a device in the kernel; here nobody says that it has ended."""
+    monkeypatch.setattr("sweep.nursery._PATIENCE", 0.2)
+    with Sandbox(tmp_path) as sandbox:
+        child = ask(sandbox, "pid")
+        before = ask(sandbox, "parent")
+        os.kill(before, signal.SIGSTOP)
+        sandbox.end_child()
+        assert ask(sandbox, "parent") != before
+    assert goes_away(child)
+
+
 def test_a_nursery_leaves_it_to_children_to_say_what_cannot_be_imported(tmp_path):
     with Sandbox(tmp_path, modules=["tests.no_such_module"]) as sandbox:
         assert ask(sandbox, "echo") == {}
