@@ -7,6 +7,7 @@ import torch
 
 import opinfo_adapters
 from opinfo_adapters import opinfo, session
+from opinfo_adapters.handwritten import Family, call, ops
 from opinfo_adapters.recorder import Recorder
 from sweep import corpus, recording
 
@@ -64,6 +65,28 @@ def test_a_decomposition_that_only_python_knows_is_not_taken_for_a_kernel():
     op.py_impl(torch._C.DispatchKey.CompositeImplicitAutograd)(torch.clone)
     with pytest.raises(NotImplementedError):
         recorded(op, torch.zeros(2))
+
+
+def test_an_operator_that_this_torch_does_not_have_costs_no_other_its_calls():
+    family = Family("tests.absent")
+
+    @family
+    def task(device):
+        yield call(ops.no_such_namespace.there.default)
+        yield call(ops.aten.no_such_operator.default)
+        yield call(ops.aten.abs.no_such_overload, torch.zeros(2))
+        assert (yield call(ops.aten.abs, torch.ones(2))).sum() == 2
+        yield call(ops.aten.neg.default, torch.zeros(2))
+
+    recorder = Recorder("cpu")
+    with recorder.installed():
+        family.run("task", "cpu", recorder)
+    assert {recorded.overload for recorded, _ in recorder.drain()} >= {"aten.abs.default", "aten.neg.default"}
+    assert [error.partition(" has ")[2] for _, error in recorder.failures] == [
+        "no operator no_such_namespace.there",
+        "no operator aten.no_such_operator",
+        "no operator aten.abs.no_such_overload",
+    ]
 
 
 def test_incidental_calls_are_limited_and_those_asked_for_are_not():

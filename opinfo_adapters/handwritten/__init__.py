@@ -6,12 +6,14 @@ which yields the calls to make and is given back what each returned:
     @family
     def hann_window(device):
         for length in (0, 1, 7):
-            yield call(torch.ops.aten.hann_window, length, device=device)
+            yield call(ops.aten.hann_window, length, device=device)
 
     @family
     def linear_prepack(device):
-        packed = yield call(torch.ops.quantized.linear_prepack, weight(device), None)
-        yield call(torch.ops.quantized.linear_unpack, packed)
+        packed = yield call(ops.quantized.linear_prepack, weight(device), None)
+        yield call(ops.quantized.linear_unpack, packed)
+
+An operator of ``ops`` that this torch does not have costs its own calls and no other.
 """
 
 from __future__ import annotations
@@ -32,6 +34,39 @@ _Task = Callable[[str], Generator[Invocation, Any, None]]
 def call(op: Callable[..., Any], *args: Any, **kwargs: Any) -> Invocation:
     """A call to be made under the recorder: an overload, a packet, or any function of torch that makes such calls."""
     return functools.partial(op, *args, **kwargs)
+
+
+class _Absent:
+    """Stands for an operator, or one of its overloads, that this torch does not have."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> _Absent:
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        raise LookupError(f"torch {torch.__version__} has no operator {self._name}")
+
+
+class _Operators:
+    """What ``torch.ops`` has, or one of its namespaces or operators, with what it does not have."""
+
+    def __init__(self, what: Any, name: str = "") -> None:
+        self._what, self._name = what, name
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._what, name, None)
+        if found is None:
+            return _Absent(f"{self._name}{name}")
+        has_more = isinstance(found, torch._ops._OpNamespace | torch._ops.OpOverloadPacket)
+        return _Operators(found, f"{self._name}{name}.") if has_more else found
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._what(*args, **kwargs)
+
+
+ops: Any = _Operators(torch.ops)
 
 
 class Family:

@@ -4,12 +4,12 @@ import itertools
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-aten = torch.ops.aten
+aten = ops.aten
 _WIDTH, _HEADS = 8, 2
 
 
@@ -49,7 +49,7 @@ def packed_weights(device):
         packed = yield call(aten._convert_weight_to_int4pack_for_cpu.default, numbers, 1)
         scales = torch.ones(64 // group, 32, 2, dtype=torch.bfloat16)
         yield call(aten._weight_int4pack_mm_for_cpu.default, x, packed, group, scales)
-        yield call(torch.ops.quantized.int4mm_packed_weight_cpu.default, x, packed, torch.tensor(group), scales)
+        yield call(ops.quantized.int4mm_packed_weight_cpu.default, x, packed, torch.tensor(group), scales)
 
 
 @family

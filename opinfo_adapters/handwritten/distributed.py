@@ -5,7 +5,7 @@
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 from sweep import process_group
 
 family = Family(__name__)
@@ -25,59 +25,59 @@ def _tensors(device):
 
 @family
 def functional(device):
-    ops = torch.ops._c10d_functional
+    c10d = ops._c10d_functional
     process_group.ensure_for("c10d.")
     name = torch.distributed.group.WORLD.group_name
     for x in _tensors(device):
-        yield call(ops.all_gather_into_tensor.default, x, 1, name)
-        yield call(ops.all_gather_into_tensor_coalesced.default, [x, x.clone()], 1, name)
-        yield call(ops.all_gather_into_tensor_out.default, x, 1, name, out=torch.empty_like(x))
-        yield call(ops.all_to_all_single.default, x, [x.shape[0]], [x.shape[0]], name)
-        yield call(ops.broadcast.default, x, 0, name)
-        yield call(ops.broadcast_.default, x.clone(), 0, name)
+        yield call(c10d.all_gather_into_tensor.default, x, 1, name)
+        yield call(c10d.all_gather_into_tensor_coalesced.default, [x, x.clone()], 1, name)
+        yield call(c10d.all_gather_into_tensor_out.default, x, 1, name, out=torch.empty_like(x))
+        yield call(c10d.all_to_all_single.default, x, [x.shape[0]], [x.shape[0]], name)
+        yield call(c10d.broadcast.default, x, 0, name)
+        yield call(c10d.broadcast_.default, x.clone(), 0, name)
         for reduction in ("sum", "max"):
-            yield call(ops.all_reduce.default, x, reduction, name)
-            yield call(ops.all_reduce_.default, x.clone(), reduction, name)
-            yield call(ops.all_reduce_coalesced.default, [x, x.clone()], reduction, name)
-            yield call(ops.all_reduce_coalesced_.default, [x.clone(), x.clone()], reduction, name)
-            yield call(ops.reduce_scatter_tensor.default, x, reduction, 1, name)
-            yield call(ops.reduce_scatter_tensor_coalesced.default, [x, x.clone()], reduction, 1, name)
-            yield call(ops.reduce_scatter_tensor_out.default, x, reduction, 1, name, out=torch.empty_like(x))
-        yield call(ops.wait_tensor.default, x)
-        yield call(ops.isend.default, x, 0, 0, name)
-        yield call(ops.irecv.default, x.clone(), 0, 0, name)
-        yield call(ops.batch_p2p_ops.default, ["isend", "irecv"], [0, 0], [0, 0], [x, x.clone()], name)
-        autograd = torch.ops._c10d_functional_autograd
+            yield call(c10d.all_reduce.default, x, reduction, name)
+            yield call(c10d.all_reduce_.default, x.clone(), reduction, name)
+            yield call(c10d.all_reduce_coalesced.default, [x, x.clone()], reduction, name)
+            yield call(c10d.all_reduce_coalesced_.default, [x.clone(), x.clone()], reduction, name)
+            yield call(c10d.reduce_scatter_tensor.default, x, reduction, 1, name)
+            yield call(c10d.reduce_scatter_tensor_coalesced.default, [x, x.clone()], reduction, 1, name)
+            yield call(c10d.reduce_scatter_tensor_out.default, x, reduction, 1, name, out=torch.empty_like(x))
+        yield call(c10d.wait_tensor.default, x)
+        yield call(c10d.isend.default, x, 0, 0, name)
+        yield call(c10d.irecv.default, x.clone(), 0, 0, name)
+        yield call(c10d.batch_p2p_ops.default, ["isend", "irecv"], [0, 0], [0, 0], [x, x.clone()], name)
+        autograd = ops._c10d_functional_autograd
         yield call(autograd.all_gather_into_tensor.default, x, 1, name)
         yield call(autograd.all_to_all_single.default, x, [x.shape[0]], [x.shape[0]], name)
         yield call(autograd.reduce_scatter_tensor.default, x, "sum", 1, name)
-        yield call(torch.ops._dtensor.shard_dim_alltoall.default, x, 0, 1, name)
+        yield call(ops._dtensor.shard_dim_alltoall.default, x, 0, 1, name)
 
 
 @family
 def collectives(device):
-    ops = torch.ops.c10d
+    c10d = ops.c10d
     group, reduce = process_group.boxed(), process_group.reduce_op()
     for x in _tensors(device):
         y = x.clone()
-        yield call(ops.allreduce_.default, [y], group, reduce, None)
-        yield call(ops.allreduce_.default, [y], group, reduce, None, False)
-        yield call(ops.allreduce_coalesced_.default, [y, x.clone()], group, reduce)
-        yield call(ops.reduce_.default, [y], group, reduce, 0, 0)
-        yield call(ops.reduce_scatter_.default, [y], [[x]], group, reduce)
-        yield call(ops._reduce_scatter_base_.default, y, x, group, reduce)
-        yield call(ops.reduce_scatter_tensor_coalesced_.default, [y], [x], group, reduce)
-        yield call(ops.allgather_.default, [[y]], [x], group)
-        yield call(ops._allgather_base_.default, y, x, group)
-        yield call(ops.allgather_coalesced_.default, [[y]], [x], group)
-        yield call(ops.allgather_into_tensor_coalesced_.default, [y], [x], group)
-        yield call(ops.alltoall_.default, [y], [x], group)
-        yield call(ops.alltoall_base_.default, y, x, group, [], [])
-        yield call(ops.broadcast_.default, [y], group, 0, 0)
-        yield call(ops.gather_.default, [[y]], [x], group, 0)
-        yield call(ops.scatter_.default, [y], [[x]], group, 0)
-        yield call(ops.barrier.default, y, group, [])
-        yield call(ops.send.default, [x], group, 0, 0)
-        yield call(ops.recv_.default, [y], group, 0, 0)
-        yield call(ops.recv_any_source_.default, [y], group, 0)
-        yield call(ops.check_for_nan.default, torch.ones(3, device=device))
+        yield call(c10d.allreduce_.default, [y], group, reduce, None)
+        yield call(c10d.allreduce_.default, [y], group, reduce, None, False)
+        yield call(c10d.allreduce_coalesced_.default, [y, x.clone()], group, reduce)
+        yield call(c10d.reduce_.default, [y], group, reduce, 0, 0)
+        yield call(c10d.reduce_scatter_.default, [y], [[x]], group, reduce)
+        yield call(c10d._reduce_scatter_base_.default, y, x, group, reduce)
+        yield call(c10d.reduce_scatter_tensor_coalesced_.default, [y], [x], group, reduce)
+        yield call(c10d.allgather_.default, [[y]], [x], group)
+        yield call(c10d._allgather_base_.default, y, x, group)
+        yield call(c10d.allgather_coalesced_.default, [[y]], [x], group)
+        yield call(c10d.allgather_into_tensor_coalesced_.default, [y], [x], group)
+        yield call(c10d.alltoall_.default, [y], [x], group)
+        yield call(c10d.alltoall_base_.default, y, x, group, [], [])
+        yield call(c10d.broadcast_.default, [y], group, 0, 0)
+        yield call(c10d.gather_.default, [[y]], [x], group, 0)
+        yield call(c10d.scatter_.default, [y], [[x]], group, 0)
+        yield call(c10d.barrier.default, y, group, [])
+        yield call(c10d.send.default, [x], group, 0, 0)
+        yield call(c10d.recv_.default, [y], group, 0, 0)
+        yield call(c10d.recv_any_source_.default, [y], group, 0)
+        yield call(c10d.check_for_nan.default, torch.ones(3, device=device))

@@ -2,13 +2,13 @@
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 from opinfo_adapters.handwritten.quantized import SCALE, ZERO
 
 family = Family(__name__)
 run = family.run
 
-aten, _quantized = torch.ops.aten, torch.ops._quantized
+aten, _quantized = ops.aten, ops._quantized
 _FEATURES, _HIDDEN, _BATCH = 8, 4, 3
 
 

@@ -2,12 +2,12 @@
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 
 family = Family(__name__)
 run = family.run
 
-aten, mkldnn, onednn = torch.ops.aten, torch.ops.mkldnn, torch.ops.onednn
+aten, mkldnn, onednn = ops.aten, ops.mkldnn, ops.onednn
 
 
 def tasks(device):
@@ -80,9 +80,9 @@ def convolution(device):
         packed = transposed if packed is None else packed
         yield call(mkldnn._convolution_transpose_pointwise.default, x, packed, bias, *arguments, "none", [], "")
         prepacked = yield call(
-            torch.ops.mkldnn_prepacked.conv2d_prepack.default, weight, bias, ones, zeros, ones, 1, list(x.shape), "none"
+            ops.mkldnn_prepacked.conv2d_prepack.default, weight, bias, ones, zeros, ones, 1, list(x.shape), "none"
         )
-        yield call(torch.ops.mkldnn_prepacked.conv2d_run.default, x, prepacked)
+        yield call(ops.mkldnn_prepacked.conv2d_run.default, x, prepacked)
     for size, packet in (((4, 3, 3, 3), aten.mkldnn_reorder_conv2d_weight), ((4, 3, 3, 3, 3), aten.mkldnn_reorder_conv3d_weight)):
         yield call(packet.default, _opaque(*size))
 

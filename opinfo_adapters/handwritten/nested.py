@@ -5,12 +5,12 @@ Jagged ones are a tensor subclass, which takes itself apart in Python: its parts
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-aten = torch.ops.aten
+aten = ops.aten
 
 #: The sizes of the tensors in a nested one; the padded size of each comes to their maximum.
 _SIZES = ([(2, 3), (4, 3)], [(2, 3), (4, 1), (1, 5)], [(1,), (3,)], [(2, 0), (1, 3)], [(2, 2, 3)], [(3, 1, 4), (2, 1, 4)])

@@ -2,12 +2,12 @@
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-prims = torch.ops.prims
+prims = ops.prims
 
 _DTYPES = (torch.bool, torch.int32, torch.bfloat16, torch.float64, torch.complex64)
 

@@ -2,12 +2,12 @@
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-aten, quantized, _quantized = torch.ops.aten, torch.ops.quantized, torch.ops._quantized
+aten, quantized, _quantized = ops.aten, ops.quantized, ops._quantized
 SCALE, ZERO = 0.1, 3
 
 
@@ -169,5 +169,5 @@ def norms(device):
 def bfloat16(device):
     for shape in ((3, 4), (0, 4)):
         x = torch.randn(shape)
-        packed = yield call(torch.ops.quantization._FloatToBfloat16Quantized.default, x)
-        yield call(torch.ops.quantization._Bfloat16QuantizedToFloat.default, packed)
+        packed = yield call(ops.quantization._FloatToBfloat16Quantized.default, x)
+        yield call(ops.quantization._Bfloat16QuantizedToFloat.default, packed)

@@ -6,12 +6,13 @@ the process and no argument of a call.
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 from opinfo_adapters.handwritten.quantized import SCALE, ZERO, per_channel, quantize
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
+# Which forms a convolution has differs by its dimensions, and is asked for below.
 quantized, _quantized = torch.ops.quantized, torch.ops._quantized
 
 
@@ -64,7 +65,7 @@ def wrapped_linear(device):
 
 @family
 def dynamic_4bit(device):
-    aten, rows = torch.ops.aten, 4
+    aten, rows = ops.aten, 4
     for columns, block in ((32, 32), (64, 32), (64, 64)):
         nibbles = torch.randint(0, 255, (rows, columns // 2), dtype=torch.uint8)
         for bias in (torch.zeros(rows), None):
@@ -145,7 +146,7 @@ def embeddings(device):
     indices, offsets = torch.tensor([0, 2, 1, 4]), torch.tensor([0, 2])
     for bits, dtype in (("byte", torch.quint8), ("4bit", torch.quint4x2)):
         scales, zeros = torch.full((10,), SCALE), torch.zeros(10)
-        weight = yield call(torch.ops.aten.quantize_per_channel.default, torch.randn(10, 8), scales, zeros, 0, dtype)
+        weight = yield call(ops.aten.quantize_per_channel.default, torch.randn(10, 8), scales, zeros, 0, dtype)
         packed = yield call(quantized.embedding_bag_prepack.default, weight)
         yield call(quantized.embedding_bag_unpack.default, packed)
         yield call(getattr(quantized, f"embedding_{bits}").default, packed, indices)
@@ -193,8 +194,8 @@ def _layer(gates, params, batch, features, hidden):
     if gates == 4:
         last = (1, 0.0, False, False)
         options = {"dtype": torch.qint8, "use_dynamic": True}
-        yield call(torch.ops.aten.quantized_lstm.input, x, [state, state], [params], True, *last, False, **options)
-        yield call(torch.ops.aten.quantized_lstm.data, data, sizes, [state, state], [params], True, *last, **options)
+        yield call(ops.aten.quantized_lstm.input, x, [state, state], [params], True, *last, False, **options)
+        yield call(ops.aten.quantized_lstm.data, data, sizes, [state, state], [params], True, *last, **options)
     elif gates == 3:
-        yield call(torch.ops.aten.quantized_gru.input, x, state, [params], True, 1, 0.0, False, False, False)
-        yield call(torch.ops.aten.quantized_gru.data, data, sizes, state, [params], True, 1, 0.0, False, False)
+        yield call(ops.aten.quantized_gru.input, x, state, [params], True, 1, 0.0, False, False, False)
+        yield call(ops.aten.quantized_gru.data, data, sizes, state, [params], True, 1, 0.0, False, False)

@@ -2,12 +2,12 @@
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-aten = torch.ops.aten
+aten = ops.aten
 
 #: Lengths of the sequences of a batch, longest first, and how many of them reach each step.
 _BATCHES = (((4, 2, 1), (3, 2, 1, 1)), ((3, 3), (2, 2, 2)), ((1,), (1,)))

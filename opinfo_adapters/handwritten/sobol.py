@@ -2,12 +2,12 @@
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-aten = torch.ops.aten
+aten = ops.aten
 
 _DIMENSIONS = (1, 3, 40)
 _BITS = torch.quasirandom.SobolEngine.MAXBIT

@@ -2,13 +2,13 @@
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 from sweep.calls import parts_of
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-aten = torch.ops.aten
+aten = ops.aten
 
 _BLOCK = {torch.sparse_csr: (), torch.sparse_csc: (), torch.sparse_bsr: (2, 1), torch.sparse_bsc: (2, 1)}
 _MAKERS = {

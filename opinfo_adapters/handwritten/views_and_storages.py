@@ -4,12 +4,12 @@ import itertools
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-aten = torch.ops.aten
+aten = ops.aten
 
 
 def _tensors(device):

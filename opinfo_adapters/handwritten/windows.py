@@ -2,12 +2,12 @@
 
 import torch
 
-from opinfo_adapters.handwritten import Family, call
+from opinfo_adapters.handwritten import Family, call, ops
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-_PLAIN = (torch.ops.aten.bartlett_window, torch.ops.aten.blackman_window, torch.ops.aten.hann_window)
+_PLAIN = (ops.aten.bartlett_window, ops.aten.blackman_window, ops.aten.hann_window)
 _LENGTHS = (0, 1, 2, 7, 8)
 
 
@@ -23,7 +23,7 @@ def plain(device):
 
 @family
 def hamming(device):
-    window = torch.ops.aten.hamming_window
+    window = ops.aten.hamming_window
     for length in _LENGTHS:
         yield call(window.default, length, device=device)
         yield call(window.periodic, length, False, device=device, dtype=torch.float64)
@@ -33,7 +33,7 @@ def hamming(device):
 
 @family
 def kaiser(device):
-    window = torch.ops.aten.kaiser_window
+    window = ops.aten.kaiser_window
     for length in _LENGTHS:
         yield call(window.default, length, device=device)
         yield call(window.periodic, length, False, device=device, dtype=torch.float64)

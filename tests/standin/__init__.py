@@ -55,6 +55,7 @@ def register():
     generator = torch.Generator("standin")
     vars(module).update(
         is_available=lambda: True,
+        _lazy_init=lambda: None,  # without it torch 2.11 takes the device for one that is never used, and waits for nothing
         is_initialized=lambda: True,
         _is_in_bad_fork=lambda: False,
         device_count=lambda: 1,
