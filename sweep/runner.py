@@ -301,16 +301,18 @@ def _maker(op: torch._ops.OpOverload, call: Call, device: str, wait: Callable[[]
     Where there is no memory for them, that raises ``RealRaised``.
     """
 
+    writes = op._schema.is_mutable
+
     def make() -> tuple[list[Any], dict[str, Any]]:
         try:
-            return build(call, device, own=call.overload in _OWNERS)
+            return build(call, device, own=writes or call.overload in _OWNERS)
         except Exception as error:
             check_not_lost(error, wait)
             if crossref.ending("real", error) == crossref.OUT_OF_MEMORY:
                 raise crossref.RealRaised from error
             raise
 
-    return make if op._schema.is_mutable else functools.cache(make)
+    return make if writes else functools.cache(make)
 
 
 def _check(name: str, checker: crossref.CrossRef, op: torch._ops.OpOverload, make: _Make) -> Iterator[tuple[_Key, Mismatch]]:

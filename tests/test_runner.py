@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sweep import crossref, runner
+from sweep.calls import encode
 from sweep.runner import Found, check_calls
 from tests import planted
 
@@ -57,3 +58,8 @@ def test_nothing_is_told_while_it_is_too_early():
     assert told == []
     found.tell(2, now=True)
     assert told == [[2, []]]
+
+
+def test_a_call_that_resizes_what_it_writes_to_has_memory_of_its_own():
+    call = encode("aten.stack.out", ([torch.zeros(2)] * 2,), {"out": torch.zeros(1)}, device="cpu", source="test")
+    assert check_calls(torch.ops.aten.stack.out, [call], "cpu", crossref.names()).findings == ()
