@@ -82,6 +82,8 @@ def test_an_operator_that_this_torch_does_not_have_costs_no_other_its_calls():
     with recorder.installed():
         family.run("task", "cpu", recorder)
     assert {recorded.overload for recorded, _ in recorder.drain()} >= {"aten.abs.default", "aten.neg.default"}
+    assert ops.aten.abs is ops.aten.abs
+    assert ops.aten.abs.default is torch.ops.aten.abs.default
     assert [error.partition(" has ")[2] for _, error in recorder.failures] == [
         "no operator no_such_namespace.there",
         "no operator aten.no_such_operator",

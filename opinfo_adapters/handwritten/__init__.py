@@ -58,9 +58,11 @@ class _Operators:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._what, name, None)
         if found is None:
-            return _Absent(f"{self._name}{name}")
-        has_more = isinstance(found, torch._ops._OpNamespace | torch._ops.OpOverloadPacket)
-        return _Operators(found, f"{self._name}{name}.") if has_more else found
+            found = _Absent(f"{self._name}{name}")
+        elif isinstance(found, torch._ops._OpNamespace | torch._ops.OpOverloadPacket):
+            found = _Operators(found, f"{self._name}{name}.")
+        vars(self)[name] = found  # one object for one operator, as in torch.ops
+        return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._what(*args, **kwargs)
