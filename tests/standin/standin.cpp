@@ -260,6 +260,39 @@ void run_on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   at::native::cpu_fallback(op, stack);
 }
 
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
+  library.impl("empty.memory_format", empty);
+  library.impl("empty_strided", empty_strided);
+  library.impl("_copy_from", copy_from);
+  library.impl("_copy_from_and_resize", copy_from_and_resize);
+  library.impl("_local_scalar_dense", local_scalar_dense);
+  library.impl("as_strided", at::native::as_strided_tensorimpl);
+  library.impl("_reshape_alias", at::native::_reshape_alias);
+  library.impl("resize_", at::native::resize_);
+  library.impl("set_", set_);
+  library.impl("set_.source_Storage", TORCH_FN(static_cast<at::Tensor& (*)(at::Tensor&, at::Storage)>(at::native::set_)));
+  library.impl("set_.source_Storage_storage_offset", set_storage_);
+  library.impl("set_.source_Tensor", at::native::set_tensor_);
+  library.impl("unfold", at::native::unfold);
+  library.impl("view", TORCH_FN(static_cast<at::Tensor (*)(const at::Tensor&, at::IntArrayRef)>(at::native::view)));
+  library.impl("view.dtype", at::native::view_dtype);
+  library.impl("view_as_complex", at::native::view_as_complex);
+  library.impl("view_as_real", at::native::view_as_real);
+}
+
+// Else these bits are resolved for the copy, by a copy.
+TORCH_LIBRARY_IMPL(aten, Conjugate, library) {
+  library.impl("_copy_from", torch::CppFunction::makeFallthrough());
+}
+
+TORCH_LIBRARY_IMPL(aten, Negative, library) {
+  library.impl("_copy_from", torch::CppFunction::makeFallthrough());
+}
+
+TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
+  library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_cpu>());
+}
+
 // --- what tests ask of it --------------------------------------------------------------------------------------------------------
 
 // Kernels with an assertion: that no element is negative, or zero.
@@ -315,39 +348,6 @@ TORCH_LIBRARY_FRAGMENT(quantized, library) {
 
 TORCH_LIBRARY_IMPL(quantized, PrivateUse1, library) {
   library.impl("standin_assert_nonzero", assert_nonzero);
-}
-
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
-  library.impl("empty.memory_format", empty);
-  library.impl("empty_strided", empty_strided);
-  library.impl("_copy_from", copy_from);
-  library.impl("_copy_from_and_resize", copy_from_and_resize);
-  library.impl("_local_scalar_dense", local_scalar_dense);
-  library.impl("as_strided", at::native::as_strided_tensorimpl);
-  library.impl("_reshape_alias", at::native::_reshape_alias);
-  library.impl("resize_", at::native::resize_);
-  library.impl("set_", set_);
-  library.impl("set_.source_Storage", TORCH_FN(static_cast<at::Tensor& (*)(at::Tensor&, at::Storage)>(at::native::set_)));
-  library.impl("set_.source_Storage_storage_offset", set_storage_);
-  library.impl("set_.source_Tensor", at::native::set_tensor_);
-  library.impl("unfold", at::native::unfold);
-  library.impl("view", TORCH_FN(static_cast<at::Tensor (*)(const at::Tensor&, at::IntArrayRef)>(at::native::view)));
-  library.impl("view.dtype", at::native::view_dtype);
-  library.impl("view_as_complex", at::native::view_as_complex);
-  library.impl("view_as_real", at::native::view_as_real);
-}
-
-// Else these bits are resolved for the copy, by a copy.
-TORCH_LIBRARY_IMPL(aten, Conjugate, library) {
-  library.impl("_copy_from", torch::CppFunction::makeFallthrough());
-}
-
-TORCH_LIBRARY_IMPL(aten, Negative, library) {
-  library.impl("_copy_from", torch::CppFunction::makeFallthrough());
-}
-
-TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
-  library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_cpu>());
 }
 
 } // namespace
