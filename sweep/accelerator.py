@@ -9,7 +9,8 @@ sticky): every later call fails the same, whatever it is.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -50,25 +51,32 @@ def check_not_lost(error: BaseException, wait: Callable[[], None]) -> None:
         raise Unusable(ending("real", error)) from error
 
 
-def check_prediction(side: str, error: BaseException | None, wait: Callable[[], None]) -> None:
-    """Waits for what a predicted path sent to the device, for some run real kernels there, and looks whether that has lost it.
+@contextmanager
+def prediction(side: str, wait: Callable[[], None]) -> Iterator[None]:
+    """A predicted path inside, and then waits for what it sent to the device, since some run real kernels there.
 
     Args:
-        side: whose path it was: ``fake``, ``functionalized``.
-        error: what it raised, if it did.
+        side: whose path it is: ``fake``, ``functionalized``.
         wait: as :func:`waiter` returns it.
 
     Raises:
-        RuntimeError: something went wrong there, and the device is well.
+        RuntimeError: something went wrong there that nobody had said, and the device is well.
         UnusableByPrediction: it is lost.
     """
+    error: BaseException | None = None
     try:
-        wait()
-    except RuntimeError as late:
-        if _raises(wait):
-            raise UnusableByPrediction(ending(side, error or late)) from late
-        if error is None:
-            raise
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        try:
+            wait()
+        except RuntimeError as late:
+            if _raises(wait):
+                raise UnusableByPrediction(ending(side, error or late)) from late
+            if error is None:
+                raise
 
 
 def _raises(wait: Callable[[], None]) -> bool:

@@ -74,9 +74,17 @@ def run_overload(
     calls = corpus.load(Path(folder), name)
     limit_memory(device, memory)
     with _rare_collection(len(calls)):
-        found = Found(told, tell)
-        options: dict[str, Any] = {"skip": skip, "examples": examples, "limit": limit, "found": found, "mark": mark}
-        result = check_calls(resolve(name), calls, device, crossrefs, **options)
+        result = check_calls(
+            resolve(name),
+            calls,
+            device,
+            crossrefs,
+            skip=skip,
+            examples=examples,
+            limit=limit,
+            found=Found(told, tell),
+            mark=mark,
+        )
     return result.as_json()
 
 
@@ -300,7 +308,6 @@ def _maker(op: torch._ops.OpOverload, call: Call, device: str, wait: Callable[[]
 
     Where there is no memory for them, that raises ``RealRaised``.
     """
-
     writes = op._schema.is_mutable
 
     def make() -> tuple[list[Any], dict[str, Any]]:

@@ -227,7 +227,7 @@ def memory_of(identity: dict[str, Any], wanted: int | None = None) -> int:
 def address_space(identity: dict[str, Any], memory: int) -> int:
     """How many bytes of address space a child may have that may use so much memory; 0 is no limit.
 
-    An accelerator's runtime reserves address space without end, so there the limit is its allocator's (see ``runner``).
+    An accelerator's runtime reserves address space without end, so there the limit is its allocator's (see ``accelerator``).
     """
     return memory if identity["device_type"] == "cpu" else 0
 

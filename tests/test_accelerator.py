@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from opinfo_adapters.derived.attempts import Attempts
-from sweep.accelerator import check_not_lost, check_prediction, limit_memory, waiter
+from sweep.accelerator import check_not_lost, limit_memory, prediction, waiter
 from sweep.crossref import LATE_IMPORTS, OUT_OF_MEMORY, RealRaised, ending
 from sweep.crossref.fakes import Fakes
 from sweep.process_state import Unusable, UnusableByPrediction
@@ -45,14 +45,20 @@ def test_a_device_is_lost_when_its_error_shows_again():
 
 
 def test_an_error_of_a_predicted_path_shows_and_a_device_that_it_costs_is_told_apart():
-    check_prediction("fake", None, Device(0).wait)
+    def path(side, error, wait):
+        with prediction(side, wait):
+            if error is not None:
+                raise error
+
+    path("fake", None, Device(0).wait)
     with pytest.raises(torch.AcceleratorError):
-        check_prediction("fake", None, Device(1).wait)
-    check_prediction("fake", ValueError("x"), Device(1).wait)
+        path("fake", None, Device(1).wait)
+    with pytest.raises(ValueError, match="x"):
+        path("fake", ValueError("x"), Device(1).wait)
     with pytest.raises(UnusableByPrediction, match="fake raises AcceleratorError"):
-        check_prediction("fake", None, Device(2).wait)
+        path("fake", None, Device(2).wait)
     with pytest.raises(UnusableByPrediction, match="functionalized raises ValueError"):
-        check_prediction("functionalized", ValueError("x"), Device(2).wait)
+        path("functionalized", ValueError("x"), Device(2).wait)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from sweep.accelerator import check_not_lost, check_prediction
+from sweep.accelerator import check_not_lost, prediction
 from sweep.calls import COMPRESSED, Unrecordable, is_strided, on_storage, parts_of, signature
 from sweep.compare import Outcome
 from sweep.crossref import RealRaised
+from sweep.process_state import UnusableByPrediction
 
 #: How many outcomes of inner calls are kept.
 _REMEMBERED = 10_000
@@ -37,10 +38,7 @@ class Fakes:
     Args:
         op: the overload.
         side: is told ``real`` before a real call is made, so that a crash in it is not taken for one of the predicted path.
-        wait: waits for the device, as :func:`sweep.accelerator.waiter` returns it.
-
-    Attributes:
-        wait: the same.
+        wait: waits for the device, as :func:`sweep.accelerator.waiter` returns it; an attribute too.
     """
 
     def __init__(
@@ -99,19 +97,16 @@ class Fakes:
         return known
 
     def _outcome(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
-        raised: BaseException | None = None
         try:
-            try:
-                outcome = self._run(self._static, op, args, kwargs)
-            except (DynamicOutputShapeException, DataDependentOutputException):
-                outcome = self._run(self._with_shape_env(), op, args, kwargs)
+            with prediction("fake", self.wait):
+                try:
+                    return self._run(self._static, op, args, kwargs)
+                except (DynamicOutputShapeException, DataDependentOutputException):
+                    return self._run(self._with_shape_env(), op, args, kwargs)
+        except UnusableByPrediction:
+            raise
         except BaseException as error:  # which class it raises is a crossref's finding
-            raised = error.with_traceback(None)  # its frames would keep every tensor in them alive
-        try:
-            check_prediction("fake", raised, self.wait)
-        except RuntimeError as late:
-            raised = late.with_traceback(None)
-        return raised or outcome
+            return error.with_traceback(None)  # its frames would keep every tensor in them alive
 
     def _run(self, mode: FakeTensorMode, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome:
         memo: dict[int, Any] = {}

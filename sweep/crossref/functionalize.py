@@ -19,7 +19,7 @@ from torch._C import DispatchKey
 from torch._dispatch.python import enable_python_dispatcher, suspend_functionalization
 from torch.utils._python_dispatch import _disable_current_modes
 
-from sweep.accelerator import check_prediction
+from sweep.accelerator import prediction
 from sweep.compare import Mismatch, Outcome, compare, describe
 from sweep.crossref import RealRaised, ending
 from sweep.crossref.excused import why_excused
@@ -91,15 +91,8 @@ class CrossRef:
         memo: dict[int, Any] = {}
         f_args = [_functional(a, memo) for a in args]
         f_kwargs = {name: _functional(v, memo) for name, v in kwargs.items()}
-        raised: BaseException | None = None
-        try:
-            with _functionalization(), enable_python_dispatcher():
-                op(*f_args, **f_kwargs)
-        except BaseException as error:
-            raised = error
-            raise
-        finally:
-            check_prediction("functionalized", raised, self._fakes.wait)
+        with prediction("functionalized", self._fakes.wait), _functionalization(), enable_python_dispatcher():
+            op(*f_args, **f_kwargs)
 
     def _handler(self, op: torch._ops.OpOverload, final_key: DispatchKey) -> Any:
         """What the dispatch table of an overload holds for Functionalize while the crossref is open."""
