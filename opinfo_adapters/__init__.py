@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from opinfo_adapters.recorder import Recorder
+    from sweep.recording.recorder import Recorder
 
 #: How many incidental calls (see ``recorder``) are kept of one overload and dtype.
 INCIDENTAL = 48
@@ -46,7 +46,7 @@ class Adapter(Protocol):
 
 def names() -> list[str]:
     """The adapters there are, sorted; with imported libraries (see ``sweep.libraries``), those of them that make calls."""
-    from sweep.libraries import imported  # of the child's torch, which this package must not import
+    from sweep.operators.libraries import imported  # of the child's torch, which this package must not import
 
     if imported:
         return sorted(name for name, module in imported.items() if hasattr(module, "tasks") and hasattr(module, "run"))
@@ -57,7 +57,7 @@ def names() -> list[str]:
 
 def load(name: str) -> Adapter:
     """The adapter module of a name."""
-    from sweep.libraries import imported
+    from sweep.operators.libraries import imported
 
     if name in imported:
         return cast(Adapter, imported[name])

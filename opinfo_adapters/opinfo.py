@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.utils._pytree as pytree
 
-from opinfo_adapters.recorder import Recorder
+from sweep.recording.recorder import Recorder
 
 #: Where torch keeps lists of OpInfos: every attribute ending in ``_db`` that is one. ``hop_db`` is not among them: higher-order
 #: operators are not overloads, and what they call inside is traced, not run.

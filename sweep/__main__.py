@@ -11,10 +11,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from sweep import corpus, crossref, expect, recording, session
-from sweep.sandbox import ChildError, Sandbox
+from sweep import crossref, session
+from sweep.calls import corpus
+from sweep.expect import expect_file as expect
+from sweep.recording import record as recording
+from sweep.isolation.sandbox import ChildError, Sandbox
 from sweep.session import SCRATCH, Options, UsageError
-from sweep.supervisor import Supervisor
+from sweep.isolation.supervisor import Supervisor
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _list(arguments: argparse.Namespace) -> None:
     with Sandbox(SCRATCH, libraries=arguments.libraries) as sandbox:
-        overloads = sandbox.request("sweep.plan:listing", device=arguments.device)
+        overloads = sandbox.request("sweep.operators.environment:listing", device=arguments.device)
     names = set(session.select([o["name"] for o in overloads], arguments.ops))
     overloads = [o for o in overloads if o["name"] in names]
     if arguments.json:
@@ -112,7 +115,11 @@ def _show(arguments: argparse.Namespace) -> None:
         )
     with Sandbox(SCRATCH, libraries=arguments.libraries) as sandbox:
         shown = sandbox.request(
-            "sweep.runner:show", name=arguments.overload, folder=str(folder), call=arguments.call, device=identity["device"]
+            "sweep.execution.run:show",
+            name=arguments.overload,
+            folder=str(folder),
+            call=arguments.call,
+            device=identity["device"],
         )
     print(f"# {shown['source']}\n{shown['text']}")
     if not shown["exact"]:
@@ -133,7 +140,7 @@ def _check(arguments: argparse.Namespace) -> None:
         Sandbox(SCRATCH, session.address_space(identity, memory), arguments.libraries) as sandbox,
         tempfile.TemporaryDirectory(dir=SCRATCH) as folder,
     ):
-        overload = sandbox.request("sweep.typed:write_down", text=arguments.call, folder=folder, device=device)
+        overload = sandbox.request("sweep.calls.parsing:write_down", text=arguments.call, folder=folder, device=device)
         result = Supervisor(sandbox, Path(folder), device, names, Options().timeout, memory=memory).run(overload)
     print(expect.text_of_result(result), end="")
 

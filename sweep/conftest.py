@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from sweep import crossref, expect, recording, session
-from sweep.report import Report
-from sweep.sandbox import Sandbox
+from sweep import crossref, session
+from sweep.expect import expect_file as expect
+from sweep.recording import record as recording
+from sweep.report.report import Report
+from sweep.isolation.sandbox import Sandbox
 from sweep.session import Options, Plan, UsageError
-from sweep.supervisor import Supervisor
-from sweep.watch import Watch
+from sweep.isolation.supervisor import Supervisor
+from sweep.report.watch import Watch
 
 _PLAN = pytest.StashKey[Plan]()
 _REPORT = pytest.StashKey[Report]()
@@ -145,7 +147,7 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 def supervisor(plan: Plan) -> Iterator[Supervisor]:
     """Runs overloads in this worker's own child process, which starts at the first overload that has calls."""
     memory = session.address_space(plan.identity, plan.memory)
-    libraries, modules = list(plan.identity["libraries"]), ("sweep.runner", *crossref.LATE_IMPORTS)
+    libraries, modules = list(plan.identity["libraries"]), ("sweep.execution.run", *crossref.LATE_IMPORTS)
     with (
         Sandbox(session.SCRATCH, memory, libraries, modules=modules) as sandbox,
         Sandbox(session.SCRATCH, memory, libraries, modules=modules) as other,

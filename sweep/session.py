@@ -15,8 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from sweep import corpus, crossref, expect, recording
-from sweep.sandbox import ChildError, Sandbox
+from sweep import crossref
+from sweep.calls import corpus
+from sweep.expect import expect_file as expect
+from sweep.recording import record as recording
+from sweep.isolation.sandbox import ChildError, Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".sweep"
@@ -131,7 +134,7 @@ def identify(device: str, libraries: Sequence[str] = ()) -> dict[str, Any]:
 
 def _identify(sandbox: Sandbox, device: str) -> dict[str, Any]:
     try:
-        return sandbox.request("sweep.plan:identify", device=device)
+        return sandbox.request("sweep.operators.environment:identify", device=device)
     except ChildError as error:
         if error.name in ("DeviceError", "ModuleNotFoundError", "LibraryError"):
             raise UsageError(error.message) from None
@@ -153,12 +156,14 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
             results = expect.folder_of(Path(options.results), identity)
             files = expect.load(results)
             known = {o for file in files.values() for o in file.overloads()}
-            inventory = sandbox.request("sweep.plan:names")
+            inventory = sandbox.request("sweep.operators.environment:names")
             selected = select(sorted({*inventory, *known}), options.ops)
             folder, manifest = _corpus(options, identity, out)
             called = list(manifest["overloads"])
             refusals = manifest.get("refusals", {})
-            reasons = sandbox.request("sweep.plan:reasons", device_type=identity["device_type"], called=called, refusals=refusals)
+            reasons = sandbox.request(
+                "sweep.operators.environment:reasons", device_type=identity["device_type"], called=called, refusals=refusals
+            )
     except (crossref.UnknownCrossRef, expect.ExpectError, corpus.CorpusError) as error:
         raise UsageError(str(error)) from None
     return Plan(

@@ -10,12 +10,12 @@ from pathlib import Path
 import expecttest
 import pytest
 
-from sweep import expect
-from sweep.findings import NOT_CALLED, Result
-from sweep.report import Verdict
-from sweep.sandbox import ChildError
+from sweep.expect import expect_file as expect
+from sweep.findings.finding import NOT_CALLED, Result
+from sweep.report.report import Verdict
+from sweep.isolation.sandbox import ChildError
 from sweep.session import Plan
-from sweep.supervisor import Supervisor
+from sweep.isolation.supervisor import Supervisor
 
 _files = functools.cache(expect.load)
 
@@ -70,7 +70,7 @@ def _find(overload: str, plan: Plan, supervisor: Supervisor, expected: str) -> t
     found = expect.text_of_result(result)
     counts = plan.expected or expect.accepting()
     if counts and found != (expected if plan.expected else expect.AGREE_TEXT):
-        again = expect.text_of_result(supervisor.afresh(overload))
+        again = expect.text_of_result(supervisor.rerun_in_fresh_process(overload))
         if again != found:
             result = dataclasses.replace(result, again=again)
     return result, found

@@ -106,7 +106,7 @@ def _cold(folder: Path) -> Callable[[], str]:
     def run() -> str:
         import torch
 
-        from sweep import corpus
+        from sweep.calls import corpus
         from tests.upstream import opinfos, recorded
 
         calls = recorded(opinfos(), torch.float32, composites=folder.name == "all")
@@ -120,7 +120,7 @@ def _cold(folder: Path) -> Callable[[], str]:
 def _warm(folder: Path) -> Callable[[], str]:
     """Both crossrefs on a corpus that is already there."""
     from sweep import crossref
-    from sweep.runner import run_overload
+    from sweep.execution.run import run_overload
 
     def run() -> str:
         names = sorted(p.stem for p in folder.glob("*.npz"))
@@ -134,16 +134,16 @@ def _warm(folder: Path) -> Callable[[], str]:
 def _child(folder: Path) -> Callable[[], str]:
     """As ``_warm``, but in a child process that has torch loaded already: what isolation costs."""
     from sweep import crossref
-    from sweep.sandbox import Sandbox
+    from sweep.isolation.sandbox import Sandbox
 
     names = sorted(p.stem for p in folder.glob("*.npz"))
     sandbox = Sandbox(folder / "scratch")
-    sandbox.request("sweep.runner:count", name=names[0], folder=str(folder))
+    sandbox.request("sweep.execution.run:count", name=names[0], folder=str(folder))
 
     def run() -> str:
         arguments = {"folder": str(folder), "device": "cpu", "crossrefs": crossref.names()}
         with sandbox:
-            results = [sandbox.request("sweep.runner:run_overload", name=n, timeout=120.0, **arguments) for n in names]
+            results = [sandbox.request("sweep.execution.run:run_overload", name=n, timeout=120.0, **arguments) for n in names]
         return f"{sum(r['calls'] for r in results)} distinct calls, each overload a request to one child"
 
     return run
@@ -155,9 +155,9 @@ def _bare(folder: Path) -> Callable[[], str]:
     from torch._dispatch.python import enable_python_dispatcher
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from sweep import corpus
-    from sweep.calls import build
-    from sweep.overloads import resolve
+    from sweep.calls import corpus
+    from sweep.calls.codec import build
+    from sweep.operators.inventory import resolve
 
     names = sorted(p.stem for p in folder.glob("*.npz"))
     ready = [(resolve(n), [[build(c, "cpu") for _ in range(2)] for c in corpus.load(folder, n)]) for n in names]

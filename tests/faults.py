@@ -173,24 +173,24 @@ def _define(name: str, body: Any) -> None:
     torch.library.register_fake(f"{NAMESPACE}::{name}")(fake)
 
 
-def register(mark: Any) -> None:
+def register(heartbeat: Any) -> None:
     """Registers all of them in this process."""
     for name, body in _bodies().items():
         _define(name, body)
 
 
-def default_dtype(mark: Any) -> str:
+def default_dtype(heartbeat: Any) -> str:
     import torch
 
     return str(torch.get_default_dtype())
 
 
-def record(folder: str, mark: Any) -> None:
+def record(folder: str, heartbeat: Any) -> None:
     """Writes a corpus with two calls of each."""
     import torch
 
-    from sweep import corpus
-    from sweep.calls import encode
+    from sweep.calls import corpus
+    from sweep.calls.codec import encode
 
     for name in _bodies():
         value = float(name == "nozeros")

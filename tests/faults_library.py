@@ -2,4 +2,4 @@
 
 from tests import faults
 
-faults.register(mark=None)
+faults.register(heartbeat=None)

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
-from sweep.calls import Call, encode
+from sweep.calls.call import Call
+
+from sweep.calls.codec import encode
 
 library = torch.library.Library("sweep_planted", "FRAGMENT")
 

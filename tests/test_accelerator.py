@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from opinfo_adapters.derived.attempts import Attempts
-from sweep.accelerator import check_not_lost, limit_memory, prediction, waiter
+from sweep.recording.attempts import Attempts
+from sweep.execution.accelerator import check_not_lost, limit_memory, prediction, waiter
 from sweep.crossref import LATE_IMPORTS, OUT_OF_MEMORY, RealRaised, ending
-from sweep.crossref.fakes import Fakes
-from sweep.process_state import Unusable, UnusableByPrediction
+from sweep.crossref.common.fake_modes import Fakes
+from sweep.execution.process_state import Unusable, UnusableByPrediction
 from tests.whole_runs import ROOT
 
 ABS = torch.ops.aten.abs.default
@@ -116,6 +116,6 @@ torch._C._accelerator_getAccelerator = asked("_accelerator_getAccelerator")
 for module in sys.argv[1:]:
     importlib.import_module(module)
 """
-    modules = ["sweep.runner", "opinfo_adapters.session", *LATE_IMPORTS]
+    modules = ["sweep.execution.run", "sweep.recording.tasks", *LATE_IMPORTS]
     done = subprocess.run([sys.executable, "-c", script, *modules], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sweep.calls import KEPT_BYTES, LARGEST_BYTES, Unrecordable, build, encode, remember_making, signature, was_made
-from sweep.printing import expression
+from sweep.calls.call import Unrecordable
+
+from sweep.calls.codec import KEPT_BYTES, LARGEST_BYTES, build, encode, signature
+
+from sweep.calls.recipes import remember, was_built
+from sweep.calls.printing import expression
 
 
 def made(*args, **kwargs):
@@ -214,7 +218,7 @@ def packed():
     prepack = torch.ops.quantized.linear_prepack.default
     args = (weight, torch.zeros(4))
     result = prepack(*args)
-    remember_making(result, "quantized.linear_prepack.default", args, {})
+    remember(result, "quantized.linear_prepack.default", args, {})
     return result, weight
 
 
@@ -243,7 +247,7 @@ def addressed():
     """A tensor of bytes in which an address lies, and the weights that are there."""
     pack, weight = torch.ops.aten.fbgemm_pack_gemm_matrix_fp16.default, torch.randn(4, 8)
     result = pack(weight)
-    remember_making(result, "aten.fbgemm_pack_gemm_matrix_fp16.default", (weight,), {})
+    remember(result, "aten.fbgemm_pack_gemm_matrix_fp16.default", (weight,), {})
     return result, weight
 
 
@@ -251,17 +255,17 @@ def addressed():
 def test_a_tensor_that_holds_an_address_is_written_as_the_call_that_made_it():
     result, weight = addressed()
     call = made(result)
-    assert call.cost() == weight.numel()
+    assert call.number_of_elements() == weight.numel()
     [rebuilt], _ = build(call, "cpu")
     x, bias = torch.randn(3, 8), torch.zeros(4)
     linear = torch.ops.aten.fbgemm_linear_fp16_weight.default
     assert torch.equal(linear(x, rebuilt, bias), linear(x, result, bias))
     with pytest.raises(RuntimeError):
         linear(x, result.clone(), bias)
-    assert was_made(rebuilt)
-    assert was_made(result.detach())
-    assert not was_made(result.clone())
-    assert not was_made(weight.to_sparse())
+    assert was_built(rebuilt)
+    assert was_built(result.detach())
+    assert not was_built(result.clone())
+    assert not was_built(weight.to_sparse())
     assert signature((result,), {}) == signature((rebuilt,), {})
 
 
@@ -270,7 +274,7 @@ def test_a_tensor_of_several_elements_to_a_byte_is_written_as_the_call_that_made
     result = torch.ops.aten.quantize_per_channel.default(*args)
     with pytest.raises(Unrecordable, match="quantized tensor, quint4x2"):
         made(result)
-    remember_making(result, "aten.quantize_per_channel.default", args, {})
+    remember(result, "aten.quantize_per_channel.default", args, {})
     [rebuilt], _ = build(made(result), "cpu")
     assert rebuilt.dtype is torch.quint4x2
     rows = [

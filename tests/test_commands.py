@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from sweep.calls import encode
-from sweep.runner import summary
+from sweep.calls.codec import encode
+from sweep.execution.run import summary
 from tests.whole_runs import ROOT, make_corpus
 
 

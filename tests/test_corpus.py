@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from sweep import corpus
-from sweep.calls import build, encode
-from sweep.corpus import CorpusError
+from sweep.calls import corpus
+from sweep.calls.codec import build, encode
+from sweep.calls.corpus import CorpusError
 
 NAME = "aten.test.default"
 

@@ -7,12 +7,12 @@ import torch
 from torch._C import DispatchKey
 
 from sweep import crossref
-from sweep.calls import encode
-from sweep.crossref.excused import EXCUSED
-from sweep.crossref.fakes import Fakes
-from sweep.findings import NOT_CALLED
-from sweep.overloads import inventory, resolve
-from sweep.runner import check_calls
+from sweep.calls.codec import encode
+from sweep.crossref.common.exemptions import EXEMPTIONS
+from sweep.crossref.common.fake_modes import Fakes
+from sweep.findings.finding import NOT_CALLED
+from sweep.operators.inventory import inventory, resolve
+from sweep.execution.run import check_calls
 from tests import planted
 
 
@@ -63,12 +63,12 @@ def test_an_overload_that_every_crossref_excuses_is_not_said_to_agree():
     call = encode("aten.lift_fresh.default", (torch.zeros(2),), {}, device="cpu", source="test")
     result = check_calls(torch.ops.aten.lift_fresh.default, [call], "cpu", crossref.names())
     assert result.status == NOT_CALLED
-    assert result.reason.startswith("excused: ")
+    assert result.reason.startswith("exempt: ")
 
 
 def test_excuses_name_crossrefs_and_overloads_that_exist():
-    assert set(EXCUSED) <= set(crossref.names())
-    assert {overload for excuses in EXCUSED.values() for overload in excuses} <= set(inventory())
+    assert set(EXEMPTIONS) <= set(crossref.names())
+    assert {overload for excuses in EXEMPTIONS.values() for overload in excuses} <= set(inventory())
 
 
 @pytest.mark.parametrize("names", [["fake"], ["functionalize"], ["fake", "functionalize"]])
@@ -78,7 +78,7 @@ def test_an_overload_is_excused_if_no_crossref_looks_at_it_and_agrees_with_one_t
         return check_calls(resolve(overload), [call], "cpu", names)
 
     lifted = result("aten.lift_fresh.default", torch.zeros(2))
-    assert (lifted.status, lifted.reason) == (NOT_CALLED, f"excused: {EXCUSED['fake']['aten.lift_fresh.default']}")
+    assert (lifted.status, lifted.reason) == (NOT_CALLED, f"exempt: {EXEMPTIONS['fake']['aten.lift_fresh.default']}")
     name = "aten._amp_foreach_non_finite_check_and_unscale.out"
     tensors = [torch.zeros(2)], torch.zeros(1), torch.ones(1)
     call = encode(name, tensors, {"out": [torch.zeros(2)]}, device="cpu", source="test")

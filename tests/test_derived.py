@@ -8,15 +8,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from opinfo_adapters.derived import Known, arguments, guards, layouts, schemas, siblings
-from opinfo_adapters.derived.attempts import Attempts, ReadsOutside, ValuesRefused
-from opinfo_adapters.derived.guards import WritesOutside
+from opinfo_adapters.derived import Known, arguments
+from sweep.calls import redzones as guards
+from opinfo_adapters.derived import tensor_variants as layouts
+from opinfo_adapters.derived import schema_guesses as schemas
+from opinfo_adapters.derived import overload_variants as siblings
+from sweep.recording.attempts import Attempts, ReadsOutside, ValuesRefused
+from sweep.calls.redzones import WritesOutside
 from opinfo_adapters.derived.selection import representatives
-from sweep import corpus
-from sweep.calls import encode
-from sweep.overloads import form_signature, resolve
-from sweep.recording import _DEATHS, _Task
-from sweep.sandbox import Died
+from sweep.calls import corpus
+from sweep.calls.codec import encode
+from sweep.operators.inventory import form_signature, resolve
+from sweep.recording.record import _DEATHS, _Task
+from sweep.isolation.sandbox import Died
 
 aten = torch.ops.aten
 
@@ -29,7 +33,7 @@ def known(tmp_path, name, *made):
 
 
 def attempts(op, name):
-    return Attempts(name, op, "cpu", mark=lambda *_: None)
+    return Attempts(name, op, "cpu", heartbeat=lambda *_: None)
 
 
 @pytest.fixture
@@ -270,7 +274,7 @@ def test_what_most_calls_are_refused_for_is_told_in_a_sentence(library):
 
 
 def test_what_was_accepted_before_too_many_deaths_is_kept():
-    attempt = Attempts("aten.neg.default", aten.neg.default, "cpu", mark=lambda *_: None, skip=(1,), stop=3)
+    attempt = Attempts("aten.neg.default", aten.neg.default, "cpu", heartbeat=lambda *_: None, skip=(1,), stop=3)
     refused = [attempt([torch.ones(n)], {}, "test") for n in range(1, 7)]
     assert [r is None for r in refused] == [True, False, True, False, False, False]
     assert len(attempt.kept) == 2
@@ -287,7 +291,7 @@ def test_a_storage_ends_where_its_tensors_do():
 
 def elsewhere(op, name, phases):
     """Attempts for an accelerator: of one that is always there, and is given tensors that it has to leave where they are."""
-    return Attempts(name, op, "meta", mark=lambda _, phase: phases.append(phase))
+    return Attempts(name, op, "meta", heartbeat=lambda _, phase: phases.append(phase))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from sweep import expect
-from sweep.expect import ABSENT_TEXT, AGREE_TEXT, UNKNOWN_TEXT, ExpectError, ExpectFile
-from sweep.findings import Finding, Result
+from sweep.expect import expect_file as expect
+from sweep.expect.expect_file import ABSENT_TEXT, AGREE_TEXT, UNKNOWN_TEXT, ExpectError, ExpectFile
+from sweep.findings.finding import Finding, Result
 
 ABS = """\
 fake: output 0 dtype: 1 of 2 calls, float32

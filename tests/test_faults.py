@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sweep import expect
-from sweep.corpus import FORMAT, MANIFEST
+from sweep.expect import expect_file as expect
+from sweep.calls.corpus import FORMAT, MANIFEST
 from sweep.crossref import LATE_IMPORTS
-from sweep.findings import AGREES, KNOWN_BAD
-from sweep.sandbox import Sandbox
+from sweep.findings.finding import AGREES, KNOWN_BAD
+from sweep.isolation.sandbox import Sandbox
 from sweep.session import WORK
-from sweep.supervisor import Supervisor
+from sweep.isolation.supervisor import Supervisor
 from tests import faults
 from tests.test_sandbox import goes_away
 from tests.whole_runs import ROOT, environment
@@ -32,7 +32,7 @@ class FaultySandbox(Sandbox):
         self.request("tests.faults:register")
         if self.corpus is not None:  # imports are no call's doing, and a test's timeout is short
             arguments = {"folder": str(self.corpus), "device": "cpu", "crossrefs": ["fake", "functionalize"]}
-            self.request("sweep.runner:run_overload", name=faults.overload("healthy"), **arguments)
+            self.request("sweep.execution.run:run_overload", name=faults.overload("healthy"), **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sandbox(corpus):
-    with FaultySandbox(corpus / "scratch", memory=16 << 30, modules=("sweep.runner", *LATE_IMPORTS)) as sandbox:
+    with FaultySandbox(corpus / "scratch", memory=16 << 30, modules=("sweep.execution.run", *LATE_IMPORTS)) as sandbox:
         sandbox.corpus = corpus
         yield sandbox
 
@@ -109,7 +109,7 @@ def test_a_crash_of_a_printed_call_is_none_of_a_recorded_one(supervisor):
 
 def test_what_a_call_leaves_running_goes_with_its_child(supervisor):
     supervisor.run(faults.overload("orphan"))
-    group = supervisor.sandbox._nursery.child
+    group = supervisor.sandbox._fork_server.child
     orphans = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and in_group(p, group) and int(p.name) != group]
     assert orphans
     supervisor.sandbox.end_child()
@@ -125,12 +125,12 @@ def in_group(process, group):
 
 def test_another_answer_in_a_fresh_process_is_another_answer(supervisor, monkeypatch, tmp_path):
     monkeypatch.setenv("SWEEP_COIN", "heads")
-    supervisor.sandbox.close()  # a nursery keeps its environment
+    supervisor.sandbox.close()  # a fork_server keeps its environment
     first = supervisor.run(faults.overload("coin"))
     monkeypatch.setenv("SWEEP_COIN", "tails")
     assert supervisor.run(faults.overload("coin")).findings == first.findings != ()
     with FaultySandbox(tmp_path) as supervisor.other:
-        assert supervisor.afresh(faults.overload("coin")).status == AGREES
+        assert supervisor.rerun_in_fresh_process(faults.overload("coin")).status == AGREES
     assert supervisor.run(faults.overload("coin")).findings == first.findings
 
 

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweep import expect, test_overloads
-from sweep.findings import FLAKY, Finding, Result
-from sweep.report import ONLY_FLAKY, Report, Verdict
+from sweep import test_overloads
+from sweep.expect import expect_file as expect
+from sweep.findings.finding import FLAKY, Finding, Result
+from sweep.report.report import ONLY_FLAKY, Report, Verdict
 
 NAME = "aten.abs.default"
 IDENTITY = {"torch": "2.13.0", "git": "0", "release": "2.13", "device": "cpu", "device_type": "cpu", "capability": "AVX2"}

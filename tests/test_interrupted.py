@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep import expect
-from sweep.corpus import FORMAT, MANIFEST
+from sweep.expect import expect_file as expect
+from sweep.calls.corpus import FORMAT, MANIFEST
 from sweep.session import SCRATCH
 from tests import faults
 from tests.child_functions import heed_ctrl_c
@@ -48,8 +48,8 @@ def children(pid):
 
 
 def callers(worker):
-    """The processes that make a worker's calls: the children of its nursery."""
-    return [caller for pid, line in children(worker).items() if "sweep.nursery" in line for caller in children(pid)]
+    """The processes that make a worker's calls: the children of its fork_server."""
+    return [caller for pid, line in children(worker).items() if "sweep.isolation.fork_server" in line for caller in children(pid)]
 
 
 def busy_worker(controller):
@@ -57,7 +57,7 @@ def busy_worker(controller):
     until = time.monotonic() + 60
     while time.monotonic() < until:
         for pid, line in children(controller).items():
-            if "sweep.nursery" not in line and callers(pid):
+            if "sweep.isolation.fork_server" not in line and callers(pid):
                 return pid
         time.sleep(0.02)
     raise AssertionError("no worker started a child")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep import corpus
-from sweep.journal import Journal
+from sweep.calls import corpus
+from sweep.recording.journal import Journal
 
 ROOT = Path(__file__).resolve().parent.parent
 WHAT = {"fingerprint": {"torch": "2.13.0"}, "only": None}

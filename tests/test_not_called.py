@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sweep.not_called import why_never_called
-from sweep.overloads import resolve
+from sweep.operators.not_called import why_never_called
+from sweep.operators.inventory import resolve
 
 
 @pytest.mark.parametrize(

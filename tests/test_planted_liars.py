@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sweep import crossref
-from sweep.findings import AGREES, KNOWN_BAD
-from sweep.runner import check_calls
+from sweep.findings.finding import AGREES, KNOWN_BAD
+from sweep.execution.run import check_calls
 from tests import planted
 
 

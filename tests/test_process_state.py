@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from sweep.process_state import Guard, Unusable
+from sweep.execution.process_state import Guard, Unusable
 
 needs_list = pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is open on is not known")
 

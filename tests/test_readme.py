@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tabulate import tabulate
 
-from sweep import expect
+from sweep.expect import expect_file as expect
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASE = "2.13"  # the one that `make` installs

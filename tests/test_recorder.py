@@ -6,10 +6,12 @@ import pytest
 import torch
 
 import opinfo_adapters
-from opinfo_adapters import opinfo, session
+from opinfo_adapters import opinfo
+from sweep.recording import tasks as session
 from opinfo_adapters.handwritten import Family, call, ops
-from opinfo_adapters.recorder import Recorder
-from sweep import corpus, recording
+from sweep.recording.recorder import Recorder
+from sweep.calls import corpus
+from sweep.recording import record as recording
 
 
 def recorded(function, *args, **options):
@@ -120,7 +122,7 @@ def test_every_supported_dtype_is_a_task():
 
 def test_a_task_records_forward_backward_and_variants_and_counts_what_fails(tmp_path):
     [task] = session.list_tasks("cpu", 0, "", only=["opinfo:op_db/*/add/float32"])
-    done = session.run_task(task, "cpu", str(tmp_path / "shard.npz"), mark=lambda *_: None)
+    done = session.run_task(task, "cpu", str(tmp_path / "shard.npz"), heartbeat=lambda *_: None)
     calls = [call for call, _ in corpus.read_file(tmp_path / "shard.npz")]
     assert done["calls"] == len(calls) > 20
     assert {"aten.add.Tensor", "aten.add_.Tensor"} <= {c["overload"] for c in calls}
@@ -138,7 +140,7 @@ def test_what_is_kept_does_not_depend_on_which_process_ran_which_task(tmp_path):
         for process in range(processes):
             session._recorders.clear()
             for at in range(process, len(tasks), processes):
-                session.run_task(tasks[at], "cpu", str(shards / f"{at:06}.npz"), mark=lambda *_: None)
+                session.run_task(tasks[at], "cpu", str(shards / f"{at:06}.npz"), heartbeat=lambda *_: None)
         session._recorders.clear()
         merger = recording._Merger(shards.parent)
         merger.add(shards)

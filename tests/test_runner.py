@@ -8,9 +8,10 @@ import json
 import pytest
 import torch
 
-from sweep import crossref, runner
-from sweep.calls import encode
-from sweep.runner import Found, check_calls
+from sweep import crossref
+from sweep.execution import run as runner
+from sweep.calls.codec import encode
+from sweep.execution.run import Found, check_calls
 from tests import planted
 
 
@@ -36,7 +37,7 @@ def test_a_run_goes_on_where_another_one_died(told):
             "cpu",
             crossref.names(),
             found=Found(arrived[: done + 1]),
-            mark=lambda at, phase, begun=begun: begun.append((at, phase)),
+            heartbeat=lambda at, phase, begun=begun: begun.append((at, phase)),
         )
         assert dataclasses.replace(rest, seconds=0) == dataclasses.replace(whole, seconds=0)
         made = {at for at, phase in begun if phase in crossref.names()}

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from sweep.crossref import LATE_IMPORTS
-from sweep.findings import KNOWN_BAD, Finding, Result
-from sweep.sandbox import ChildError, Died, Sandbox, each_done
-from sweep.supervisor import Supervisor
+from sweep.findings.finding import KNOWN_BAD, Finding, Result
+from sweep.isolation.sandbox import ChildError, Died, Sandbox, each_done
+from sweep.isolation.supervisor import Supervisor
 from tests import child_functions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARENT = """
 import sys, time
 from pathlib import Path
-from sweep.sandbox import Sandbox
+from sweep.isolation.sandbox import Sandbox
 with Sandbox(Path(sys.argv[1])) as sandbox:
     try:
         print(sandbox.request("tests.child_functions:pid"), flush=True)
@@ -173,34 +173,34 @@ def test_a_child_finds_nothing_of_the_one_before_it(tmp_path):
     with Sandbox(tmp_path) as sandbox:
         assert ask(sandbox, "remember", value=1) == [1]
         assert ask(sandbox, "remember", value=2) == [1, 2]
-        nursery = ask(sandbox, "parent")
+        fork_server = ask(sandbox, "parent")
         sandbox.end_child()
         assert ask(sandbox, "remember", value=3) == [3]
-        assert ask(sandbox, "parent") == nursery
+        assert ask(sandbox, "parent") == fork_server
 
 
 def test_a_nursery_that_is_killed_takes_its_child_along_and_is_replaced(tmp_path):
     with Sandbox(tmp_path) as sandbox:
-        child, nursery = ask(sandbox, "pid"), ask(sandbox, "parent")
-        os.kill(nursery, signal.SIGKILL)
+        child, fork_server = ask(sandbox, "pid"), ask(sandbox, "parent")
+        os.kill(fork_server, signal.SIGKILL)
         assert goes_away(child)
         with pytest.raises(Died, match="crash SIGKILL"):
             ask(sandbox, "echo")
-        assert ask(sandbox, "parent") != nursery
+        assert ask(sandbox, "parent") != fork_server
 
 
 def test_a_nursery_that_went_while_it_had_no_child_is_replaced_and_no_request_is_blamed(tmp_path):
     with Sandbox(tmp_path) as sandbox:
-        nursery = ask(sandbox, "parent")
+        fork_server = ask(sandbox, "parent")
         sandbox.end_child()
-        os.kill(nursery, signal.SIGKILL)
-        assert goes_away(nursery)
-        assert ask(sandbox, "parent") != nursery
+        os.kill(fork_server, signal.SIGKILL)
+        assert goes_away(fork_server)
+        assert ask(sandbox, "parent") != fork_server
 
 
 def test_a_child_that_cannot_be_ended_is_left_behind_with_its_nursery(tmp_path, monkeypatch):
     """As one that waits for a device in the kernel; here nobody says that it has ended."""
-    monkeypatch.setattr("sweep.nursery._PATIENCE", 0.2)
+    monkeypatch.setattr("sweep.fork_server._PATIENCE", 0.2)
     with Sandbox(tmp_path) as sandbox:
         child = ask(sandbox, "pid")
         before = ask(sandbox, "parent")
@@ -220,7 +220,7 @@ def test_a_nursery_leaves_it_to_children_to_say_what_cannot_be_imported(tmp_path
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_nursery_has_one_thread_whatever_it_has_imported(tmp_path):
     """Only that one is there in what it forks; a lock that another one held would never be released."""
-    with Sandbox(tmp_path, modules=["sweep.runner", "opinfo_adapters.session", *LATE_IMPORTS]) as sandbox:
+    with Sandbox(tmp_path, modules=["sweep.execution.run", "sweep.recording.tasks", *LATE_IMPORTS]) as sandbox:
         assert len(list(Path(f"/proc/{ask(sandbox, 'parent')}/task").iterdir())) == 1
 
 
@@ -237,9 +237,9 @@ def test_a_child_has_no_input(tmp_path):
 
 def test_a_closed_sandbox_leaves_no_process(tmp_path):
     with Sandbox(tmp_path) as sandbox:
-        child, nursery = ask(sandbox, "pid"), ask(sandbox, "parent")
+        child, fork_server = ask(sandbox, "pid"), ask(sandbox, "parent")
     assert is_gone(child)
-    assert is_gone(nursery)
+    assert is_gone(fork_server)
     sandbox.close()
 
 

@@ -11,8 +11,8 @@ import sys
 import pytest
 import torch
 
-from sweep import expect
-from sweep.calls import encode
+from sweep.expect import expect_file as expect
+from sweep.calls.codec import encode
 from sweep.session import WORK
 from tests import standin
 from tests.whole_runs import ROOT, content, environment, make_corpus

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweep import crossref, expect
+from sweep import crossref
+from sweep.expect import expect_file as expect
 from tests.whole_runs import INVENTED, LIAR, ROOT, change, content, copied, expect_folder, ops, section, sweep, until_says
 
 # --- what passes, fails and is said ------------------------------------------------------------------------------------

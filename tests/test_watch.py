@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweep import watch
+from sweep.report import watch
 
 
 @pytest.fixture

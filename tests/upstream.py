@@ -16,11 +16,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch._subclasses.fake_utils import CrossRefFakeMode
 
 from opinfo_adapters import opinfo
-from opinfo_adapters.recorder import Recorder
+from sweep.recording.recorder import Recorder
 from sweep import crossref
-from sweep.calls import Call
-from sweep.overloads import inventory, resolve
-from sweep.runner import check_calls
+from sweep.calls.call import Call
+from sweep.operators.inventory import inventory, resolve
+from sweep.execution.run import check_calls
 
 
 def opinfos(names: Iterable[str] | None = None) -> list[Any]:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sweep import corpus, expect
+from sweep.calls import corpus
+from sweep.expect import expect_file as expect
 
 ROOT = Path(__file__).resolve().parent.parent
 LIAR = "aten.max_unpool2d.default"

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 
-from sweep import corpus
-from sweep.calls import Call
-from sweep.overloads import inventory, kernels, resolve
+from sweep.calls import corpus
+from sweep.calls.call import Call
+from sweep.operators.inventory import inventory, kernels, resolve
 
 if TYPE_CHECKING:
-    from opinfo_adapters.derived.attempts import Attempts
+    from sweep.recording.attempts import Attempts
 
 
 class Derivation(Protocol):

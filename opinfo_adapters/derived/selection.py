@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweep.calls import Call
+from sweep.calls.call import Call
 
 
 def features(call: Call) -> frozenset[tuple[Any, ...]]:
@@ -42,7 +42,9 @@ def features(call: Call) -> frozenset[tuple[Any, ...]]:
 
 def representatives(calls: list[Call], limit: int) -> list[Call]:
     """At most so many calls, each adding the most that the ones before did not show; the smaller one of two equal ones."""
-    waiting = [(features(c), c) for c in sorted(calls, key=lambda c: (c.cost() < 2, c.cost(), c.key()))]
+    waiting = [
+        (features(c), c) for c in sorted(calls, key=lambda c: (c.number_of_elements() < 2, c.number_of_elements(), c.key()))
+    ]
     shown: set[tuple[Any, ...]] = set()
     chosen: list[Call] = []
     while waiting and len(chosen) < limit:

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from opinfo_adapters.recorder import Recorder
+from sweep.recording.recorder import Recorder
 
 #: What a task yields: a call still to be made.
 Invocation = functools.partial[Any]

@@ -6,7 +6,7 @@
 import torch
 
 from opinfo_adapters.handwritten import Family, call, ops
-from sweep import process_group
+from sweep.operators import process_group
 
 family = Family(__name__)
 run = family.run

@@ -3,7 +3,7 @@
 import torch
 
 from opinfo_adapters.handwritten import Family, call, ops
-from sweep.calls import parts_of
+from sweep.calls.tensors import parts_of
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run

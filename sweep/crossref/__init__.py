@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from sweep.compare import Mismatch
-    from sweep.crossref.fakes import Fakes
+    from sweep.crossref.common.comparison import Mismatch
+    from sweep.crossref.common.fake_modes import Fakes
 
 #: Modules of this package that are not crossrefs.
-_SHARED = {"fakes", "excused"}
+_SHARED = {"fakes", "exempt"}
 
 
 #: What torch imports when it makes its first fake tensors, which takes as long as importing torch.

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from sweep.compare import Mismatch, Outcome, compare, describe
+from sweep.crossref.common.comparison import Mismatch, Outcome, compare, describe
 from sweep.crossref import ending
-from sweep.crossref.fakes import Fakes
+from sweep.crossref.common.fake_modes import Fakes
 
 
 class CrossRef:

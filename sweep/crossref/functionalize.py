@@ -19,13 +19,13 @@ from torch._C import DispatchKey
 from torch._dispatch.python import enable_python_dispatcher, suspend_functionalization
 from torch.utils._python_dispatch import _disable_current_modes
 
-from sweep.accelerator import prediction
-from sweep.compare import Mismatch, Outcome, compare, describe
+from sweep.execution.accelerator import prediction
+from sweep.crossref.common.comparison import Mismatch, Outcome, compare, describe
 from sweep.crossref import RealRaised, ending
-from sweep.crossref.excused import why_excused
-from sweep.crossref.fakes import Fakes
-from sweep.overloads import qualified_name
-from sweep.process_state import Unusable
+from sweep.crossref.common.exemptions import exemption
+from sweep.crossref.common.fake_modes import Fakes
+from sweep.operators.inventory import qualified_name
+from sweep.execution.process_state import Unusable
 
 
 class CrossRef:
@@ -97,7 +97,7 @@ class CrossRef:
     def _handler(self, op: torch._ops.OpOverload, final_key: DispatchKey) -> Any:
         """What the dispatch table of an overload holds for Functionalize while the crossref is open."""
         name = qualified_name(op._name)
-        if why_excused("functionalize", name):
+        if exemption("functionalize", name):
             return final_key
 
         def handler(*args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,132 @@
+"""What the sweep says about one overload: its status and its findings."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sweep.findings.kind import Kind
+from sweep.findings.reason import Reason
+
+#: Stands for the crossref of a finding about the real call itself, which no crossref is the author of.
+CALL = "call"
+
+
+class Status(enum.Enum):
+    """What a run says about an overload in one word."""
+
+    AGREES = "agrees"
+    KNOWN_BAD = "known-bad"
+    NOT_CALLED = "not-called"
+    FLAKY = "flaky"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One disagreement between the predicted and the actual outcome of one call.
+
+    Attributes:
+        output: what disagrees: ``output 0``, ``output 0[]`` for any tensor of a list, ``argument out``,
+            ``inside aten.view.default output 0``, or empty for the whole outcome.
+        kind: how it disagrees.
+        index: the first dimension that differs, for sizes and strides.
+        predicted: the predicted side as text.
+        actual: the actual side as text.
+    """
+
+    output: str
+    kind: Kind
+    index: int | None = None
+    predicted: str = ""
+    actual: str = ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What mismatches of different calls have to have in common to be one finding."""
+
+    crossref: str
+    output: str
+    kind: Kind
+    index: int | None
+
+    @classmethod
+    def of(cls, crossref: str, mismatch: Mismatch) -> Key:
+        """The key of a mismatch that a crossref found."""
+        return cls(crossref, mismatch.output, mismatch.kind, mismatch.index)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One disagreement, over all the calls of an overload that show it.
+
+    Attributes:
+        crossref: name of the crossref that found it, or ``CALL``.
+        output: as in :class:`Mismatch`.
+        kind: as in :class:`Mismatch`.
+        index: as in :class:`Mismatch`.
+        predicted: the predicted side of the example as text.
+        actual: the actual side of the example as text.
+        labels: the crossref's names for the two sides, such as ``("fake", "real")``.
+        dtypes: dtypes of the first tensor argument of the calls that show it, sorted.
+        calls: how many calls show it.
+        example: the smallest of them, as Python that can be pasted.
+        variants: the names of the variants in which alone it shows, sorted; empty if a call shows it as it was recorded.
+    """
+
+    crossref: str
+    output: str
+    kind: Kind
+    index: int | None
+    predicted: str
+    actual: str
+    labels: tuple[str, str]
+    dtypes: tuple[str, ...]
+    calls: int
+    example: str
+    variants: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """Output, kind and index as one phrase: ``output 0 strides[1]``."""
+        at = "" if self.index is None else f"[{self.index}]"
+        return f"{self.output} {self.kind}{at}".strip()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run says about one overload.
+
+    Attributes:
+        overload: qualified name.
+        reason: why it was not called or not compared; ``None`` if it was.
+        calls: how many calls were made.
+        given_up: how many more were not made: too many before them killed the process, or the time was over.
+        seconds: wall-clock time of its calls.
+        findings: in the order of :func:`ordered`.
+        compared: crossref -> number of calls that it compared.
+        rerun: what a second run in a fresh process found, where that is something else; it makes the overload flaky.
+    """
+
+    overload: str
+    reason: Reason | None = None
+    calls: int = 0
+    given_up: int = 0
+    seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
+    compared: Mapping[str, int] = field(default_factory=dict)
+    rerun: Result | None = None
+
+    @property
+    def status(self) -> Status:
+        if self.rerun is not None:
+            return Status.FLAKY
+        if self.reason is not None:
+            return Status.NOT_CALLED
+        return Status.KNOWN_BAD if self.findings else Status.AGREES
+
+
+def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings in the one order in which they are written: by crossref, output, kind and index."""
+    return tuple(sorted(findings, key=lambda f: (f.crossref, f.output, str(f.kind), -1 if f.index is None else f.index)))
