@@ -1,4 +1,4 @@
-"""The operators that this torch has: the inventory, kernels, libraries of custom operators, reasons for not calling, the process group.
+"""The operators of this torch: inventory, kernels, custom libraries, reasons for not calling one, and the process group.
 
-Calls of operators live in ``calls``, where they come from in ``opinfo_adapters``. Runs in the child, except for the torch-free dataclasses.
+Calls live in ``calls``, adapters in ``opinfo_adapters``. Runs in the child; ``overload`` and ``environment`` are torch-free.
 """

@@ -1,8 +1,8 @@
-"""Libraries of custom operators: importing them, which operators are theirs, and the calls that they offer.
+"""Libraries of custom operators: importing them, and the operators that they register.
 
 A library is named by its module, or by an entry point of the group ``opinfo_adapters`` whose value is the module. Its operators
 are those that the dispatcher knows after the import and not before. If the module has ``tasks`` and ``run``, as an adapter has
-(see ``opinfo_adapters``), these make its calls; where it has none, its operators' schemas are all there is to go by.
+(see ``opinfo_adapters``), these make its calls; otherwise its calls are derived from its operators' schemas.
 """
 
 from __future__ import annotations
@@ -12,31 +12,26 @@ import importlib
 import importlib.metadata
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch._library.custom_ops import OPDEFS
 
+from sweep.errors import LibraryError, first_line
 from sweep.operators.inventory import qualified_name, set_inventory
 
-#: The modules that were imported, by the names they were asked for.
+#: The imported modules, by the names that the user gave.
 imported: dict[str, ModuleType] = {}
 
 _GROUP = "opinfo_adapters"
 
 
-class LibraryError(Exception):
-    """A library cannot be swept; the message is one line that says what to do."""
-
-
-def add(modules: list[str], heartbeat: Callable[[int, str], None] | None = None) -> None:
-    """Imports libraries; from now on their operators are the inventory.
+def add(modules: list[str]) -> None:
+    """Imports libraries and makes their operators the inventory.
 
     Args:
         modules: names of modules or entry points.
-        heartbeat: not used.
 
     Raises:
         LibraryError: one cannot be imported, or they register no operator.
@@ -45,26 +40,27 @@ def add(modules: list[str], heartbeat: Callable[[int, str], None] | None = None)
     for name in modules:
         imported[name] = _load(name)
     added = set(torch._C._dispatch_get_all_op_names()) - before
-    theirs = sorted(qualified_name(name) for name in added if not _of_torch(name))
-    if not theirs:
+    operators = sorted(qualified_name(name) for name in added if not _of_torch(name))
+    if not operators:
         raise LibraryError(f"--import {', '.join(modules)}: registers no operator that torch did not have before")
-    set_inventory(theirs)
+    set_inventory(operators)
 
 
 def _of_torch(name: str) -> bool:
     """Whether a module of torch registered an operator, as some do only when a library imports them.
 
-    The dispatcher knows the file that defined it; of ``torch.library.custom_op`` that is its own, and the function tells.
+    The dispatcher keeps the file that defined it. For ``torch.library.custom_op`` that is torch's own file whoever calls it, so
+    the module of the decorated function decides.
     """
     torch_folder = Path(torch.__file__).parent
-    found = re.search(r"^debug: registered at (.+):\d+$", torch._C._dispatch_dump(name), re.MULTILINE)
-    if found is None:
+    registration = re.search(r"^debug: registered at (.+):\d+$", torch._C._dispatch_dump(name), re.MULTILINE)
+    if registration is None:
         return False
-    file = Path(found[1])
+    file = Path(registration[1])
     if file != torch_folder / "library.py" and torch_folder / "_library" not in file.parents:
         return torch_folder in file.parents
-    made = OPDEFS.get(name)
-    return made is not None and made._init_fn.__module__.partition(".")[0] == "torch"
+    definition = OPDEFS.get(name)
+    return definition is not None and definition._init_fn.__module__.partition(".")[0] == "torch"
 
 
 def _load(name: str) -> ModuleType:
@@ -72,21 +68,20 @@ def _load(name: str) -> ModuleType:
         name = entry.value
     try:
         return importlib.import_module(name)
-    except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise LibraryError(f"--import {name} fails: {type(error).__name__}: {first}") from error
+    except Exception as error:  # a module can raise anything when it is imported
+        raise LibraryError(f"--import {name} fails: {type(error).__name__}: {first_line(error)}") from error
 
 
 def digest() -> dict[str, str]:
-    """Library -> a digest of its Python files and shared objects, which decide what its recorded calls are."""
+    """Library -> digest of its Python files and shared objects, on which its recorded calls depend."""
     return {name: _digest(module) for name, module in sorted(imported.items())}
 
 
 def _digest(module: ModuleType) -> str:
     file = Path(module.__file__ or sys.executable)
     files = sorted(file.parent.rglob("*")) if hasattr(module, "__path__") else [file]
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for path in files:
         if path.suffix in (".py", ".so"):
-            found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return found.hexdigest()[:16]
+            sha256.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha256.hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""The process group of calls that need one: a single process, made at the first such call and never before.
+"""The process group of calls that need one: a single process, initialized at the first such call.
 
-It is torch's own ``fake`` backend, which every collective reaches through the same operators and kernels as any other, and which
-does its work at once. A real one works in threads of its own, where torch's dispatcher calls back into Python for everything that
-is watching; with ``gloo``, recording deadlocks in ``wait_tensor``, which holds the interpreter that the other thread waits for.
+It uses torch's own ``fake`` backend, whose collectives go through the same operators and kernels as those of any other backend
+and complete at once. A real backend works in threads of its own, in which the dispatcher calls back into Python while something
+watches it; with ``gloo``, recording deadlocks in ``wait_tensor``, which holds the interpreter lock that the other thread needs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-#: What the group communicates with.
+#: Name of the backend.
 BACKEND = "fake"
 
 #: Namespaces whose operators look their group up by name.
@@ -21,7 +21,7 @@ _CLASSES = "__torch__.torch.classes.c10d."
 
 
 def ensure_for(overload: str) -> None:
-    """Makes the group if an overload is one of those that need it and this torch has it."""
+    """Initializes the group if an overload needs it and this torch has it."""
     if overload.startswith(_NAMESPACES) and torch.distributed.is_available():
         _ensure()
 
@@ -33,7 +33,7 @@ def boxed() -> Any:
 
 
 def reduce_op() -> Any:
-    """A reduction as an argument of a C++ operator: a sum, the only one that Python can make."""
+    """A reduction as an argument of a C++ operator: a sum, the only one that Python can construct."""
     return torch.classes.c10d.ReduceOp()
 
 
@@ -49,13 +49,13 @@ def plain(value: torch.ScriptObject) -> dict[str, str] | None:
 
 def _ensure() -> None:
     if not torch.distributed.is_initialized():
-        from torch.testing._internal.distributed.fake_pg import FakeStore  # which registers the backend
+        from torch.testing._internal.distributed.fake_pg import FakeStore  # registers the backend
 
         torch.distributed.init_process_group(_for_all_devices(), store=FakeStore(), rank=0, world_size=1)
 
 
 def _for_all_devices() -> str:
-    """The backend for the devices that it is registered for, and for an accelerator that torch's own list does not have."""
+    """The backend for the devices that it is registered for, and for an accelerator that is not among them."""
     devices = list(torch.distributed.Backend.backend_capability[BACKEND])
     accelerator = torch.accelerator.current_accelerator()
     if accelerator is None or accelerator.type in devices:
