@@ -70,8 +70,7 @@ def _measure(name: str, folder: Path) -> int:
     torch.set_num_threads(1)
     started = time.perf_counter()
     what = name.partition(" ")[0]
-    prepare: Callable[[Path], Callable[[], str]] = globals()[f"_{what}"]
-    measured = prepare(folder)
+    measured = _MEASUREMENTS[what](folder)
     if what != "cold":
         started = time.perf_counter()  # what it needed to have before is not what is measured
     note = measured()
@@ -120,12 +119,13 @@ def _cold(folder: Path) -> Callable[[], str]:
 def _warm(folder: Path) -> Callable[[], str]:
     """Both crossrefs on a corpus that is already there."""
     from sweep import crossref
-    from sweep.execution.run import run_overload
+    from sweep.execution.run import check_overload
+    from sweep.findings.finding import Status
 
     def run() -> str:
         names = sorted(p.stem for p in folder.glob("*.npz"))
-        results = [run_overload(n, str(folder), "cpu", crossref.names()) for n in names]
-        made, bad = sum(r["calls"] for r in results), sum(r["status"] == "known-bad" for r in results)
+        results = [check_overload(n, str(folder), "cpu", crossref.names()) for n in names]
+        made, bad = sum(r.calls for r in results), sum(r.status is Status.KNOWN_BAD for r in results)
         return f"{made} distinct calls of {len(names)} overloads, {bad} known-bad"
 
     return run
@@ -143,8 +143,8 @@ def _child(folder: Path) -> Callable[[], str]:
     def run() -> str:
         arguments = {"folder": str(folder), "device": "cpu", "crossrefs": crossref.names()}
         with sandbox:
-            results = [sandbox.request("sweep.execution.run:run_overload", name=n, timeout=120.0, **arguments) for n in names]
-        return f"{sum(r['calls'] for r in results)} distinct calls, each overload a request to one child"
+            results = [sandbox.request("sweep.execution.run:check_overload", name=n, timeout=120.0, **arguments) for n in names]
+        return f"{sum(r.calls for r in results)} distinct calls, each overload a request to one child"
 
     return run
 
@@ -198,6 +198,15 @@ def _bare(folder: Path) -> Callable[[], str]:
 
     refused: list[Exception] = []
     return run
+
+
+_MEASUREMENTS: dict[str, Callable[[Path], Callable[[], str]]] = {
+    "seed": _seed,
+    "cold": _cold,
+    "warm": _warm,
+    "child": _child,
+    "bare": _bare,
+}
 
 
 if __name__ == "__main__":

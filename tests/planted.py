@@ -1,14 +1,16 @@
-"""Small operators whose fake impl is wrong in one planted way each, and calls of them, for the tests that need a known liar."""
+"""Operators with one planted mismatch each, whose fake impl is wrong in one way, and calls of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from sweep.calls.call import Call
-
 from sweep.calls.codec import encode
+from sweep.execution.check import Checker
+from sweep.findings.finding import Result
 
 library = torch.library.Library("sweep_planted", "FRAGMENT")
 
@@ -27,7 +29,12 @@ def call(op: torch._ops.OpOverload, *args: Any, **kwargs: Any) -> Call:
     return encode(f"sweep_planted.{op._schema.name.split('::')[1]}.default", args, kwargs, device="cpu", source="planted")
 
 
-def stride_liar(index: int) -> torch._ops.OpOverload:
+def check(op: torch._ops.OpOverload, calls: Sequence[Call], crossrefs: Sequence[str], **options: Any) -> Result:
+    """The result of checking calls in this process."""
+    return Checker(op, calls, "cpu", crossrefs, **options).run()
+
+
+def wrong_stride(index: int) -> torch._ops.OpOverload:
     """Returns a contiguous (2, 3, 4) tensor; its fake has the right strides up to ``index`` and a wrong one there."""
     wrong = {0: (24, 4, 1), 1: (12, 1, 3), 2: (12, 4, 2)}[index]
     return define(
@@ -38,16 +45,16 @@ def stride_liar(index: int) -> torch._ops.OpOverload:
     )
 
 
-def liars() -> dict[str, tuple[torch._ops.OpOverload, str, int | None]]:
-    """name -> (overload, what exactly must be found under both crossrefs, at which index)."""
+def mismatches() -> dict[str, tuple[torch._ops.OpOverload, str, int | None]]:
+    """Name -> overload, the place and kind that must be reported under both crossrefs, and the index."""
     like = torch.empty_like
-    found: dict[str, tuple[torch._ops.OpOverload, str, int | None]] = {
-        f"strides[{i}]": (stride_liar(i), "output 0 strides", i) for i in range(3)
+    planted: dict[str, tuple[torch._ops.OpOverload, str, int | None]] = {
+        f"strides[{i}]": (wrong_stride(i), "output 0 strides", i) for i in range(3)
     }
     one = "(Tensor x) -> Tensor"
 
     def plant(name: str, schema: str, real: Any, fake: Any, what: str, index: int | None = None) -> None:
-        found[name] = (define(name, schema, real, fake), what, index)
+        planted[name] = (define(name, schema, real, fake), what, index)
 
     plant("size", one, lambda x: x.clone(), lambda x: x.new_empty(2, 5, 4), "output 0 size", 1)
     plant("rank", one, lambda x: x.clone(), lambda x: x.new_empty(24), "output 0 rank")
@@ -76,24 +83,24 @@ def liars() -> dict[str, tuple[torch._ops.OpOverload, str, int | None]]:
     )
     plant("raises", one, lambda x: x.clone(), _raise_lookup, "fake raises LookupError")
     plant("length", "(Tensor x) -> Tensor[]", lambda x: [x.clone(), x.clone()], lambda x: [like(x)], "outputs")
-    return found
+    return planted
 
 
 def _raise_lookup(x: torch.Tensor) -> torch.Tensor:
     raise LookupError("planted")
 
 
-def honest() -> torch._ops.OpOverload:
+def truthful() -> torch._ops.OpOverload:
     """An operator whose fake is right."""
-    return define("honest", "(Tensor x) -> Tensor", lambda x: x.clone(), lambda x: torch.empty_like(x))
+    return define("truthful", "(Tensor x) -> Tensor", lambda x: x.clone(), lambda x: torch.empty_like(x))
 
 
-def aliasing_liar() -> torch._ops.OpOverload:
+def wrong_aliasing() -> torch._ops.OpOverload:
     """Returns its argument; its fake returns a new tensor."""
     return define("aliasing", "(Tensor(a) x) -> Tensor(a)", lambda x: x.view(x.shape), lambda x: torch.empty_like(x))
 
 
-def writing_liar() -> torch._ops.OpOverload:
+def wrong_write() -> torch._ops.OpOverload:
     """Resizes its ``out`` and returns nothing; its fake leaves ``out`` alone."""
     return define("writing", "(Tensor x, *, Tensor(a!) out) -> ()", _fill_out, lambda x, *, out: None)
 

@@ -1,4 +1,4 @@
-"""Waiting for a device and losing it, with the errors of one but none at hand."""
+"""Waiting for a device and losing it, with the errors of an accelerator but without one."""
 
 import subprocess
 import sys
@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sweep.recording.attempts import Attempts
+from sweep.crossref import LATE_IMPORTS
+from sweep.errors import ProcessUnusableError
 from sweep.execution.accelerator import check_not_lost, limit_memory, prediction, waiter
-from sweep.crossref import LATE_IMPORTS, OUT_OF_MEMORY, RealRaised, ending
-from sweep.crossref.common.fake_modes import Fakes
-from sweep.execution.process_state import Unusable, UnusableByPrediction
+from sweep.execution.real_call import RealCallEndedError, prepare
+from sweep.findings.ending import EndingKind, ending_of
+from sweep.progress import Progress
+from sweep.recording.attempts import Attempts
 from tests.whole_runs import ROOT
 
 ABS = torch.ops.aten.abs.default
@@ -30,18 +32,23 @@ class Device:
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_there_is_nothing_to_wait_for_where_calls_are_over_when_they_return(device):
-    waiter(device)()
+def test_there_is_nothing_to_wait_for_where_calls_are_over_when_they_return(device, monkeypatch):
+    def synchronize(place):
+        raise AssertionError(f"{place} was synchronized")
+
+    monkeypatch.setattr(torch.accelerator, "synchronize", synchronize)
+    assert waiter(device)() is None
 
 
 def test_a_device_is_lost_when_its_error_shows_again():
-    with pytest.raises(Unusable, match="real raises AcceleratorError"):
+    with pytest.raises(ProcessUnusableError, match="real raises AcceleratorError"):
         check_not_lost(torch.AcceleratorError("x"), Device(1).wait)
-    check_not_lost(torch.AcceleratorError("x"), Device(0).wait)
-    check_not_lost(RuntimeError("x"), Device(1).wait)
-    with pytest.raises(Unusable, match="real raises RuntimeError"):
+    for error, errors in ((torch.AcceleratorError("x"), 0), (RuntimeError("x"), 1), (ValueError("x"), 2)):
+        device = Device(errors)
+        assert check_not_lost(error, device.wait) is None
+        assert device.errors == (2 if isinstance(error, ValueError) else 0), "a usable device was waited for until it was quiet"
+    with pytest.raises(ProcessUnusableError, match="real raises RuntimeError"):
         check_not_lost(RuntimeError("x"), Device(2).wait)
-    check_not_lost(ValueError("x"), Device(2).wait)
 
 
 def test_an_error_of_a_predicted_path_shows_and_a_device_that_it_costs_is_told_apart():
@@ -50,22 +57,24 @@ def test_an_error_of_a_predicted_path_shows_and_a_device_that_it_costs_is_told_a
             if error is not None:
                 raise error
 
-    path("fake", None, Device(0).wait)
+    assert path("fake", None, Device(0).wait) is None
     with pytest.raises(torch.AcceleratorError):
         path("fake", None, Device(1).wait)
     with pytest.raises(ValueError, match="x"):
         path("fake", ValueError("x"), Device(1).wait)
-    with pytest.raises(UnusableByPrediction, match="fake raises AcceleratorError"):
+    with pytest.raises(ProcessUnusableError, match="fake raises AcceleratorError") as lost:
         path("fake", None, Device(2).wait)
-    with pytest.raises(UnusableByPrediction, match="functionalized raises ValueError"):
+    assert lost.value.by_prediction
+    with pytest.raises(ProcessUnusableError, match="functionalized raises ValueError") as lost:
         path("functionalized", ValueError("x"), Device(2).wait)
+    assert lost.value.by_prediction
 
 
 @pytest.mark.parametrize(
     "text", ["CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED when calling cublasCreate"]
 )
 def test_there_is_no_memory_in_many_words(text):
-    assert ending("real", RuntimeError(text)) == OUT_OF_MEMORY
+    assert ending_of("real", RuntimeError(text)).kind is EndingKind.OUT_OF_MEMORY
 
 
 def test_a_limit_to_memory_names_one_device(monkeypatch):
@@ -86,25 +95,25 @@ def test_a_limit_to_memory_names_one_device(monkeypatch):
 
 
 def test_an_error_that_shows_only_after_a_call_has_returned_is_that_calls():
-    with pytest.raises(RealRaised) as raised:
-        Fakes(ABS, wait=Device(1).wait).real(ABS, [torch.ones(2)], {})
-    assert type(raised.value.__cause__) is torch.AcceleratorError
+    with pytest.raises(RealCallEndedError) as raised:
+        prepare(ABS, lambda: ([torch.ones(2)], {}), Device(1).wait)
+    assert type(raised.value.error) is torch.AcceleratorError
 
 
 def test_no_call_is_made_on_a_device_that_is_lost():
-    with pytest.raises(Unusable, match="real raises AcceleratorError"):
-        Fakes(ABS, wait=Device(2).wait).real(ABS, [torch.ones(2)], {})
+    with pytest.raises(ProcessUnusableError, match="real raises AcceleratorError"):
+        prepare(ABS, lambda: ([torch.ones(2)], {}), Device(2).wait)
 
 
 def test_nor_is_one_tried_there(monkeypatch):
-    monkeypatch.setattr("opinfo_adapters.derived.attempts.waiter", lambda device: Device(2).wait)
-    attempts = Attempts("aten.abs.default", ABS, "cpu", lambda at, phase: None)
-    with pytest.raises(Unusable, match="real raises AcceleratorError"):
+    monkeypatch.setattr("sweep.recording.attempts.waiter", lambda device: Device(2).wait)
+    attempts = Attempts("aten.abs.default", ABS, "cpu", Progress())
+    with pytest.raises(ProcessUnusableError, match="real raises AcceleratorError"):
         attempts([torch.ones(2)], {}, "test")
     assert not attempts.kept
 
 
-def test_what_a_nursery_imports_starts_no_device():
+def test_what_the_fork_server_imports_starts_no_device():
     """No process that is forked afterwards could use it."""
     script = """
 import importlib, sys, torch

@@ -1,6 +1,9 @@
-"""Crossrefs leave torch as they found it, and what they leave out they say."""
+"""The protocol of crossrefs: torch is left as it was, exemptions have reasons, and adding a crossref is adding a file."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,12 +11,18 @@ from torch._C import DispatchKey
 
 from sweep import crossref
 from sweep.calls.codec import encode
-from sweep.crossref.common.exemptions import EXEMPTIONS
-from sweep.crossref.common.fake_modes import Fakes
-from sweep.findings.finding import NOT_CALLED
+from sweep.crossref.common import protocol
+from sweep.crossref.common.fake_modes import FakeModes
+from sweep.crossref.common.protocol import PreparedCall, Shared
+from sweep.errors import UnknownCrossRefError
+from sweep.execution.accelerator import prediction
+from sweep.execution.real_call import prepare
+from sweep.findings.ending import Ending, EndingKind
+from sweep.findings.finding import CALL, Status
+from sweep.findings.reason import ReasonKind
 from sweep.operators.inventory import inventory, resolve
-from sweep.execution.run import check_calls
 from tests import planted
+from tests.planted import check
 
 
 def state():
@@ -31,13 +40,13 @@ def state():
 
 
 @pytest.mark.parametrize("name", crossref.names())
-@pytest.mark.parametrize("liar", [None, "raises", "strides[1]"])
-def test_leaving_a_crossref_leaves_torch_as_it_was(name, liar):
-    op = planted.honest() if liar is None else planted.liars()[liar][0]
+@pytest.mark.parametrize("mismatch", [None, "raises", "strides[1]"])
+def test_leaving_a_crossref_leaves_torch_as_it_was(name, mismatch):
+    op = planted.truthful() if mismatch is None else planted.mismatches()[mismatch][0]
     call = planted.call(op, torch.zeros(2, 3, 4))
-    check_calls(op, [call], "cpu", [name])
+    check(op, [call], [name])
     before, random = state(), torch.get_rng_state()
-    check_calls(op, [call, call], "cpu", [name])
+    check(op, [call, call], [name])
     assert state() == before
     assert torch.equal(torch.get_rng_state(), random)
     assert before["cached"] == []
@@ -46,7 +55,7 @@ def test_leaving_a_crossref_leaves_torch_as_it_was(name, liar):
 def test_random_operators_leave_the_random_state_as_it_was():
     call = encode("aten.bernoulli.default", (torch.full((3,), 0.5),), {}, device="cpu", source="test")
     random = torch.get_rng_state()
-    assert check_calls(torch.ops.aten.bernoulli.default, [call], "cpu", crossref.names()).findings == ()
+    assert check(torch.ops.aten.bernoulli.default, [call], crossref.names()).findings == ()
     assert torch.equal(torch.get_rng_state(), random)
 
 
@@ -54,64 +63,149 @@ def test_a_call_that_raises_under_a_crossref_leaves_torch_as_it_was():
     op = torch.ops.aten.mm.default
     call = encode("aten.mm.default", (torch.zeros(2, 3), torch.zeros(2, 3)), {}, device="cpu", source="test")
     before = state()
-    [finding] = check_calls(op, [call], "cpu", crossref.names()).findings
-    assert (finding.crossref, finding.what, finding.calls) == ("every", "real raises RuntimeError", 1)
+    [finding] = check(op, [call], crossref.names()).findings
+    assert (finding.crossref, finding.kind, finding.calls) == (CALL, Ending(EndingKind.RAISED, "RuntimeError", "real"), 1)
     assert state() == before
 
 
-def test_an_overload_that_every_crossref_excuses_is_not_said_to_agree():
-    call = encode("aten.lift_fresh.default", (torch.zeros(2),), {}, device="cpu", source="test")
-    result = check_calls(torch.ops.aten.lift_fresh.default, [call], "cpu", crossref.names())
-    assert result.status == NOT_CALLED
-    assert result.reason.startswith("exempt: ")
+LIFT = "aten.lift_fresh.default"
+AMP = "aten._amp_foreach_non_finite_check_and_unscale.out"
 
 
-def test_excuses_name_crossrefs_and_overloads_that_exist():
-    assert set(EXEMPTIONS) <= set(crossref.names())
-    assert {overload for excuses in EXEMPTIONS.values() for overload in excuses} <= set(inventory())
+def test_exemptions_name_overloads_that_exist():
+    for name in crossref.names():
+        assert set(protocol.load(name).exemptions) <= set(inventory())
 
 
 @pytest.mark.parametrize("names", [["fake"], ["functionalize"], ["fake", "functionalize"]])
-def test_an_overload_is_excused_if_no_crossref_looks_at_it_and_agrees_with_one_that_does_not(names):
-    def result(overload, *arguments):
-        call = encode(overload, arguments, {}, device="cpu", source="test")
-        return check_calls(resolve(overload), [call], "cpu", names)
+def test_an_overload_that_no_crossref_looks_at_does_not_agree(names):
+    lift = encode(LIFT, (torch.zeros(2),), {}, device="cpu", source="test")
+    result = check(resolve(LIFT), [lift], names)
+    assert (result.status, result.calls, result.compared) == (Status.NOT_CALLED, 0, {})
+    assert result.reason is not None
+    assert (result.reason.kind, result.reason.detail) == (ReasonKind.EXEMPT, protocol.load(names[0]).exemptions[LIFT])
 
-    lifted = result("aten.lift_fresh.default", torch.zeros(2))
-    assert (lifted.status, lifted.reason) == (NOT_CALLED, f"exempt: {EXEMPTIONS['fake']['aten.lift_fresh.default']}")
-    name = "aten._amp_foreach_non_finite_check_and_unscale.out"
+
+@pytest.mark.parametrize(
+    ("names", "compared"), [(["fake"], {"fake": 1}), (["functionalize"], {}), (["fake", "functionalize"], {"fake": 1})]
+)
+def test_only_calls_that_a_crossref_compared_count_for_it(names, compared):
     tensors = [torch.zeros(2)], torch.zeros(1), torch.ones(1)
-    call = encode(name, tensors, {"out": [torch.zeros(2)]}, device="cpu", source="test")
-    partly = check_calls(resolve(name), [call], "cpu", names)
-    assert partly.status != NOT_CALLED
-    assert all(f.crossref == "fake" for f in partly.findings)
+    call = encode(AMP, tensors, {"out": [torch.zeros(2)]}, device="cpu", source="test")
+    result = check(resolve(AMP), [call], names)
+    assert result.compared == compared
+    assert (result.status is Status.NOT_CALLED) == (not compared)
 
 
-def test_a_composite_operator_is_compared_whole_and_in_parts():
+def shared(op):
+    return Shared(FakeModes(op), lambda side: prediction(side, lambda: None))
+
+
+def test_a_composite_operator_is_compared_whole_and_in_parts(monkeypatch):
     args = [torch.zeros(2, 3, 4), torch.zeros(5, 4)]
-    seen = []
+    compared = []
     op = resolve("aten.linear.default")
-    checker = crossref.load("functionalize")
-    note = checker._note
-    checker._note = lambda op, name, fake, real: (seen.append(name), note(op, name, fake, real))
-
-    with checker.opened(op, Fakes(op)):
-        assert checker.check(op, lambda: (args, {})) == []
-    assert "aten.linear.default" in seen
-    assert {"aten.mm.default", "aten.t.default"} & set(seen)
+    checker = protocol.load("functionalize")
+    monkeypatch.setattr(checker, "_compare", lambda op, name, fake, functionalized: compared.append(name))
+    with checker.opened(op, shared(op)):
+        assert checker.check(prepare(op, lambda: (args, {}), lambda: None)) == []
+    assert "aten.linear.default" in compared
+    assert {"aten.mm.default", "aten.t.default"} & set(compared)
 
 
 def test_a_fake_sparse_tensor_has_as_many_elements_as_the_real_one():
     tensor = torch.tensor([[0.0, 1], [2, 0]]).to_sparse()
     call = encode("aten._indices.default", (tensor,), {}, device="cpu", source="test")
-    assert check_calls(torch.ops.aten._indices.default, [call], "cpu", ["fake"]).findings == ()
+    assert check(torch.ops.aten._indices.default, [call], ["fake"]).findings == ()
 
 
 def test_unknown_crossrefs_are_refused_with_those_that_exist():
-    with pytest.raises(crossref.UnknownCrossRef, match="there are: fake, functionalize"):
+    with pytest.raises(UnknownCrossRefError, match="there are: fake, functionalize"):
         crossref.check_names(["fake", "nonsense"])
 
 
 def test_an_operator_that_takes_its_argument_over_is_given_memory_of_its_own():
     call = encode("aten._lazy_clone.default", (torch.zeros(2),), {}, device="cpu", source="test")
-    assert check_calls(torch.ops.aten._lazy_clone.default, [call], "cpu", crossref.names()).findings == ()
+    assert check(torch.ops.aten._lazy_clone.default, [call], crossref.names()).findings == ()
+
+
+#: A crossref in one file: it predicts what an overload returns by calling it twice, and its values have to be the same.
+TWICE = """
+from sweep.crossref.common import protocol
+from sweep.crossref.common.comparison import Outcome, Tolerance
+
+
+class CrossRef(protocol.CrossRef):
+    labels = ("again", "once")
+    tolerance = Tolerance()
+    exemptions = {"aten.abs.default": "a reason"}
+
+    def why_not(self, op):
+        return "no values" if op.namespace == "prims" else None
+
+    def predict(self, call):
+        args, kwargs = call.arguments()
+        return Outcome(args, kwargs, call.op(*args, **kwargs))
+"""
+
+
+@pytest.fixture
+def twice(tmp_path, monkeypatch):
+    """The crossref ``twice``, added by adding its file."""
+    (tmp_path / "twice.py").write_text(TWICE)
+    monkeypatch.setattr(crossref, "__path__", [*crossref.__path__, str(tmp_path)])
+    yield
+    sys.modules.pop("sweep.crossref.twice", None)
+
+
+@pytest.mark.usefixtures("twice")
+def test_adding_a_crossref_is_adding_a_file():
+    assert crossref.names() == ["fake", "functionalize", "twice"]
+    assert crossref.check_names(["twice"]) == ["twice"]
+    counter = iter(range(100))
+    op = planted.define("counter", "(Tensor x) -> Tensor", lambda x: x + next(counter), lambda x: torch.empty_like(x))
+    result = check(op, [planted.call(op, torch.zeros(3))], ["fake", "twice"])
+    [finding] = result.findings
+    assert (finding.crossref, finding.what, finding.labels) == ("twice", "output 0 value", ("again", "once"))
+    assert result.compared == {"fake": 1, "twice": 1}
+    op = planted.truthful()
+    calls = [planted.call(op, torch.tensor([float("nan"), float("inf"), -0.0, 1.0])), planted.call(op, torch.arange(3))]
+    assert check(op, calls, ["twice"]).status is Status.AGREES
+    for name, reason in (("aten.abs.default", "a reason"), ("prims.abs.default", "no values")):
+        call = encode(name, (torch.zeros(2),), {}, device="cpu", source="test")
+        assert check(resolve(name), [call], ["twice"]).reason.detail == reason
+
+
+@pytest.mark.usefixtures("twice")
+def test_registering_a_further_crossref_changes_nothing_for_the_others():
+    lift = encode(LIFT, (torch.zeros(2),), {}, device="cpu", source="test")
+    assert check(resolve(LIFT), [lift], ["fake"]).status is Status.NOT_CALLED
+    assert check(resolve(LIFT), [lift], ["fake", "functionalize"]).status is Status.NOT_CALLED
+
+
+def test_a_crossref_that_this_torch_cannot_import_applies_to_nothing_and_says_why(tmp_path, monkeypatch):
+    (tmp_path / "later.py").write_text("import torch.of_the_future")
+    (tmp_path / "broken.py").write_text("import no_such_module")
+    monkeypatch.setattr(crossref, "__path__", [*crossref.__path__, str(tmp_path)])
+    result = check(planted.truthful(), [planted.call(planted.truthful(), torch.zeros(2))], ["later"])
+    assert result.status is Status.NOT_CALLED
+    assert "lacks what it needs: No module named 'torch.of_the_future'" in str(result.reason)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        protocol.load("broken")
+
+
+def test_the_real_call_is_made_once_for_all_crossrefs():
+    count = []
+    op = planted.define("real_once", "(Tensor x) -> Tensor", lambda x: count.append(1) or x.clone(), torch.empty_like)
+    check(op, [planted.call(op, torch.zeros(2))], ["fake"])
+    assert len(count) == 1
+    prepared = prepare(op, lambda: ([torch.zeros(2)], {}), lambda: None)
+    assert isinstance(prepared, PreparedCall)
+    with protocol.load("fake").opened(op, shared(op)):
+        assert len(count) == 2
+
+
+def test_listing_crossrefs_does_not_import_torch():
+    script = "import sys; from sweep import crossref; print(crossref.names(), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "['fake', 'functionalize'] False\n"

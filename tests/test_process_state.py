@@ -1,4 +1,4 @@
-"""What a guard takes for a change, beyond what the faulty operators show."""
+"""What a state guard counts as a change, beyond what the faulty operators show."""
 
 import os
 import sys
@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from sweep.execution.process_state import Guard, Unusable
+from sweep.errors import ProcessUnusableError
+from sweep.execution.process_state import StateGuard
 
 needs_list = pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is open on is not known")
 
@@ -14,7 +15,7 @@ needs_list = pytest.mark.skipif(sys.platform != "linux", reason="what a descript
 def test_a_default_device_that_was_set_before_is_no_change():
     torch.set_default_device("cpu")
     try:
-        guard = Guard()
+        guard = StateGuard()
         assert guard.restore() == []
         torch.set_default_device("meta")
         assert guard.restore() == ["function modes"]
@@ -26,7 +27,7 @@ def test_a_default_device_that_was_set_before_is_no_change():
 
 @needs_list
 def test_what_a_driver_opens_and_closes_is_its_own():
-    guard = Guard()
+    guard = StateGuard()
     first, second = os.eventfd(0), os.open("/dev/zero", os.O_RDONLY)
     assert guard.restore() == []
     number = os.open(__file__, os.O_RDONLY)
@@ -41,7 +42,7 @@ def test_what_a_driver_opens_and_closes_is_its_own():
 @needs_list
 def test_a_file_that_is_closed_cannot_be_brought_back():
     number = os.open(__file__, os.O_RDONLY)
-    guard = Guard()
+    guard = StateGuard()
     os.close(number)
-    with pytest.raises(Unusable, match="changes open files"):
+    with pytest.raises(ProcessUnusableError, match="changes open files"):
         guard.restore()

@@ -16,11 +16,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch._subclasses.fake_utils import CrossRefFakeMode
 
 from opinfo_adapters import opinfo
-from sweep.recording.recorder import Recorder
 from sweep import crossref
 from sweep.calls.call import Call
+from sweep.execution.check import Checker, Limits
 from sweep.operators.inventory import inventory, resolve
-from sweep.execution.run import check_calls
+from sweep.recording.recorder import Recorder
 
 
 def opinfos(names: Iterable[str] | None = None) -> list[Any]:
@@ -91,7 +91,7 @@ def functionalized(op: Any, sample: Any) -> None:
 def flagged_by_crossref_fake_mode(ops: Iterable[Any], dtype: torch.dtype) -> set[str]:
     """The overloads about which ``CrossRefFakeMode`` raises, each sample with an empty fake cache.
 
-    What the cache holds decides whether the view of an empty fake tensor shares its storage (see ``sweep.compare.compare``), and
+    What the cache holds decides whether the view of an empty fake tensor shares its storage (see ``comparison.compare``), and
     so whether ``aten.view.default`` is flagged.
     """
     flagged: set[str] = set()
@@ -133,9 +133,8 @@ def flagged_by_us(ops: Iterable[Any], dtype: torch.dtype) -> dict[str, set[str]]
     for name, calls in recorded(ops, dtype).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = check_calls(resolve(name), calls, "cpu", crossref.names(), examples=False)
+            result = Checker(resolve(name), calls, "cpu", crossref.names(), limits=Limits(examples=False)).run()
         for finding in result.findings:
-            inside = re.match(r"inside (\S+)", finding.output)
             if finding.crossref in flagged:
-                flagged[finding.crossref].add(inside[1] if inside else name)
+                flagged[finding.crossref].add(finding.place.inside or name)
     return flagged

@@ -1,4 +1,4 @@
-"""Crossref ``fake``: what FakeTensor propagation says about a call's outputs, against what the call really returns.
+"""Crossref ``fake``: the outputs that FakeTensor propagation predicts, compared with those of the real call.
 
 The counterpart upstream is ``torch._subclasses.CrossRefFakeMode``; here every mismatch is collected, and outputs whose size
 depends on data are compared as far as they are known instead of being skipped.
@@ -6,39 +6,25 @@ depends on data are compared as far as they are known instead of being skipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
 
-import torch
-
-from sweep.crossref.common.comparison import Mismatch, Outcome, compare, describe
-from sweep.crossref import ending
-from sweep.crossref.common.fake_modes import Fakes
+from sweep.crossref.common import protocol
+from sweep.crossref.common.comparison import Outcome
+from sweep.crossref.common.exemptions import VERSION
+from sweep.crossref.common.protocol import PreparedCall
 
 
-class CrossRef:
-    """Fake against real. See :class:`sweep.crossref.CrossRef`."""
+class CrossRef(protocol.CrossRef):
+    """Fake against real."""
 
-    expected = "fake"
-    real = "real"
+    labels = ("fake", "real")
+    exemptions: ClassVar[Mapping[str, str]] = {
+        **VERSION,
+        # The exception that the seed and CrossRefFakeMode make as well: a constant being lifted is a real tensor on purpose, and
+        # under a fake mode lifting turns it into a fake one, so the two outcomes cannot be of the same kind.
+        "aten.lift_fresh.default": "lifting is what makes a fake tensor of a real one",
+    }
 
-    def __init__(self) -> None:
-        self._fakes: Fakes | None = None
-
-    @contextmanager
-    def opened(self, op: torch._ops.OpOverload, fakes: Fakes) -> Iterator[None]:
-        self._fakes = fakes
-        try:
-            yield
-        finally:
-            self._fakes = None
-
-    def check(self, op: torch._ops.OpOverload, make: Callable[[], tuple[list[Any], dict[str, Any]]]) -> list[Mismatch]:
-        assert self._fakes is not None, "check is called inside opened()"
-        args, kwargs = make()
-        fake = self._fakes.run(op, args, kwargs)
-        result = self._fakes.real(op, args, kwargs)
-        if isinstance(fake, BaseException):
-            return [Mismatch("", ending("fake", fake), None, type(fake).__name__, describe(result))]
-        return compare(op, fake, Outcome(args, kwargs, result))
+    def predict(self, call: PreparedCall) -> Outcome:
+        return self.shared.fakes.outcome(call.op, *call.arguments())

@@ -1,9 +1,8 @@
-"""What an accelerator needs that the CPU does not: waiting for what was sent to it, a limit to its memory, and knowing when a
-process has lost it.
+"""Accelerators: waiting for queued kernels, the limit of device memory, and detection of a process that has lost its device.
 
-Kernels run after the call that launches them has returned, so an error of one shows at whatever call waits next, unless every
-call is waited for. After some errors, a device-side assertion for one, a process can use the device no more (CUDA calls them
-sticky): every later call fails the same, whatever it is.
+Kernels run after the call that launches them has returned, so an error of one shows at whatever call synchronizes next, unless
+every call is synchronized. After some errors, such as a device-side assertion, a process cannot use the device any more (CUDA
+calls them sticky): every later call fails the same way, whatever it is. Nothing here applies to the CPU.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from contextlib import contextmanager
 
 import torch
 
-from sweep.crossref import ending
-from sweep.execution.process_state import Unusable, UnusableByPrediction
+from sweep.errors import ProcessUnusableError
+from sweep.findings.ending import ending_of
 
 
 def waiter(device: str) -> Callable[[], None]:
-    """Returns what waits until a device has done all that it was sent, and raises what went wrong there; nothing on the CPU.
+    """Returns a function that waits for all kernels queued on a device and raises their errors; a no-op for the CPU.
 
-    The device is in use from then on: files that its driver opens are no call's doing.
+    The device is in use afterwards, so files that its driver opens are not taken for a call's.
     """
     place = torch.device(device)
     if place.type == "cpu" or place.type != getattr(torch.accelerator.current_accelerator(), "type", None):
@@ -37,31 +36,35 @@ def _start(place: torch.device) -> None:
 
 
 def check_not_lost(error: BaseException, wait: Callable[[], None]) -> None:
-    """Looks whether what a real call raised has cost this process its device: it shows again, though nothing more was sent.
+    """Checks whether the error of a real call has cost this process its device.
 
     Args:
-        error: what the call raised; of a library that torch calls it is a plain ``RuntimeError``, before the device's own shows.
+        error: what the call raised. A library that torch calls raises a plain ``RuntimeError``, before the device's own error
+            shows.
         wait: as :func:`waiter` returns it.
 
     Raises:
-        Unusable: it has.
+        ProcessUnusableError: the error shows again although nothing more was queued.
     """
-    shown = isinstance(error, torch.AcceleratorError)
-    if isinstance(error, RuntimeError) and (shown or _raises(wait)) and _raises(wait):
-        raise Unusable(ending("real", error)) from error
+    if not isinstance(error, RuntimeError):
+        return
+    if not isinstance(error, torch.AcceleratorError) and not _fails(wait):
+        return
+    if _fails(wait):  # the first wait after an error may report it without its being sticky
+        raise ProcessUnusableError(ending_of("real", error)) from error
 
 
 @contextmanager
 def prediction(side: str, wait: Callable[[], None]) -> Iterator[None]:
-    """A predicted path inside, and then waits for what it sent to the device, since some run real kernels there.
+    """Context around a predicted path, some of which run real kernels; waits for those on leaving.
 
     Args:
-        side: whose path it is: ``fake``, ``functionalized``.
+        side: label of the predicted side: ``fake``, ``functionalized``.
         wait: as :func:`waiter` returns it.
 
     Raises:
-        RuntimeError: something went wrong there that nobody had said, and the device is well.
-        UnusableByPrediction: it is lost.
+        RuntimeError: a queued kernel failed and the device is usable.
+        ProcessUnusableError: the device is lost.
     """
     error: BaseException | None = None
     try:
@@ -73,13 +76,13 @@ def prediction(side: str, wait: Callable[[], None]) -> Iterator[None]:
         try:
             wait()
         except RuntimeError as late:
-            if _raises(wait):
-                raise UnusableByPrediction(ending(side, error or late)) from late
+            if _fails(wait):
+                raise ProcessUnusableError(ending_of(side, error or late), by_prediction=True) from late
             if error is None:
                 raise
 
 
-def _raises(wait: Callable[[], None]) -> bool:
+def _fails(wait: Callable[[], None]) -> bool:
     try:
         wait()
     except RuntimeError:
@@ -89,10 +92,10 @@ def _raises(wait: Callable[[], None]) -> bool:
 
 @functools.cache
 def limit_memory(device: str, memory: int) -> None:
-    """Limits what an accelerator's caching allocator may take; once, since it is the process's.
+    """Limits the caching allocator of an accelerator; once, since the limit is the process's.
 
     Args:
-        device: the device under test; of the CPU the memory is limited by the process's address space.
+        device: the device under test. (The CPU's memory is limited by the process's address space.)
         memory: bytes; 0 is no limit.
     """
     place = torch.device(device)

@@ -1,7 +1,7 @@
-"""What a call must leave as it was: the switches of this process that another call could feel.
+"""Process-wide state that a call must leave as it was: switches that another call could feel.
 
-A switch that a call has changed is put back, and which it was is the call's finding. Kernels that change one are found by
-looking, after every call; nobody lists them.
+A switch that a call has changed is restored, and its name is the call's finding. Kernels that change one are detected by reading
+all switches after every call; there is no list of such kernels.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from typing import Any
 
 import torch
 
+from sweep.errors import ProcessUnusableError
+from sweep.findings.kind import StateChange
+
 
 @dataclass(frozen=True)
 class _Switch:
-    """One piece of global state: how it is read, and how it is put back."""
+    """One piece of process-wide state: how to read it, and how to restore it."""
 
     read: Callable[[], Any]
     write: Callable[[Any], None]
@@ -45,7 +48,7 @@ def _leave_modes(depth: int) -> None:
 
 _STREAMS = [(number, os.dup(number)) for number in (0, 1, 2)]
 
-#: The signals that a library or kernel may want for itself.
+#: Signals whose handlers a library or kernel may replace.
 _SIGNALS = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -62,16 +65,16 @@ _SIGNALS = (
 
 
 def _streams() -> list[tuple[int, int] | None]:
-    """What standard input, output and error are open on, by device and inode."""
-    found: list[tuple[int, int] | None] = []
+    """Device and inode of standard input, output and error."""
+    identities: list[tuple[int, int] | None] = []
     for number, _ in _STREAMS:
         try:
             stat = os.fstat(number)
         except OSError:
-            found.append(None)
+            identities.append(None)
         else:
-            found.append((stat.st_dev, stat.st_ino))
-    return found
+            identities.append((stat.st_dev, stat.st_ino))
+    return identities
 
 
 def _reopen_streams(value: Any) -> None:
@@ -80,22 +83,22 @@ def _reopen_streams(value: Any) -> None:
 
 
 def _handlers() -> tuple[list[Any], set[Any]]:
-    # What ``signal`` wraps: it makes an enum of every answer, which would take longer than all else that is looked at here.
+    # The C module below ``signal``, which makes an enum of every answer and would take longer than all other switches together.
     return [_signal.getsignal(n) for n in _SIGNALS], _signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def _set_handlers(value: tuple[list[Any], set[Any]]) -> None:
     for number, handler in zip(_SIGNALS, value[0], strict=True):
-        if handler is not None:  # one that was not set from Python cannot be from there
+        if handler is not None:  # a handler that was not set from Python cannot be set from Python
             signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, value[1])
 
 
 class _OpenFiles:
-    """Files that this process has opened or closed since it was last asked to remember them.
+    """Files that this process has opened or closed since :meth:`remember`.
 
-    The lowest free descriptor, which takes a microsecond to ask for, tells whether any has come or gone; which, only the system's
-    list does. Devices and event counters are not counted: they are a driver's, which opens them when it first needs them.
+    The lowest free descriptor, a question of a microsecond, tells whether any was opened or closed; the system's list tells
+    which. Devices and event counters do not count: a driver opens them when it first needs them.
     """
 
     def __init__(self) -> None:
@@ -106,7 +109,7 @@ class _OpenFiles:
         self._open, self._lowest = _files(), _lowest_free()
 
     def changes(self) -> tuple[list[int], list[int]]:
-        """What has come and what has gone."""
+        """The descriptors opened and closed since then."""
         lowest = _lowest_free()
         if lowest == self._lowest:
             return [], []
@@ -116,7 +119,7 @@ class _OpenFiles:
         return sorted(here - self._open), sorted(self._open - here)
 
     def close_new(self, value: object) -> None:
-        """Closes what has come; what has gone cannot be brought back."""
+        """Closes the opened ones; closed ones cannot be opened again."""
         for number in self.changes()[0]:
             os.close(number)
 
@@ -124,14 +127,14 @@ class _OpenFiles:
 def _lowest_free() -> int:
     try:
         number = fcntl.fcntl(_STREAMS[0][1], fcntl.F_DUPFD, 3)  # the standard streams have a switch of their own
-    except OSError:  # there is none left
+    except OSError:  # no descriptor is left
         return -1
     os.close(number)
     return number
 
 
 def _files() -> frozenset[int]:
-    """The descriptors of files, without that of the list itself."""
+    """The descriptors of files, except that of the listing itself."""
     return frozenset(number for number in map(int, os.listdir(_LIST)) if number > 2 and _is_file(number))
 
 
@@ -150,7 +153,7 @@ _FILES = _OpenFiles()
 
 
 def _function_modes() -> tuple[int, torch.device | None]:
-    """How many there are, and the default device, for which one among them stands."""
+    """Depth of the function mode stack, and the default device, which is one of the modes."""
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
     return torch._C._len_torch_function_stack(), context and context.device
 
@@ -161,7 +164,7 @@ def _set_function_modes(value: tuple[int, torch.device | None]) -> None:
 
 
 def _backend_switches() -> tuple[bool, ...]:
-    """The switches of kernels that can be read without a device."""
+    """The switches of cuDNN and of attention kernels; reading them needs no device."""
     c = torch._C
     return (
         c._get_cudnn_enabled(),
@@ -202,7 +205,7 @@ _SWITCHES: dict[str, _Switch] = {
     "mkldnn": _Switch(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
     "anomaly mode": _Switch(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     "autocast on cpu": _Switch(lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
-    "inference mode": _Switch(torch.is_inference_mode_enabled, lambda on: None),  # only what entered it can leave it
+    "inference mode": _Switch(torch.is_inference_mode_enabled, lambda on: None),  # only the guard that entered it can leave it
     "dispatch modes": _Switch(torch._C._len_torch_dispatch_stack, _leave_modes),
     "function modes": _Switch(_function_modes, _set_function_modes),
     "function transforms": _Switch(lambda: torch._C._functorch.peek_interpreter_stack() is not None, lambda on: None),
@@ -215,18 +218,18 @@ _SWITCHES: dict[str, _Switch] = {
 }
 
 
-class Guard:
-    """Holds this process to the state it had when the guard was made."""
+class StateGuard:
+    """Detects and restores changes of process-wide state since the guard was created."""
 
     def __init__(self) -> None:
         _FILES.remember()
         self._before = copy.deepcopy(_read())
 
     def restore(self) -> list[str]:
-        """Puts back what has changed since, and names it.
+        """Restores the state of the guard's creation, and returns the names of the switches that had changed.
 
         Raises:
-            Unusable: a switch cannot be put back; the process has to be replaced.
+            ProcessUnusableError: a switch cannot be restored; the process has to be replaced.
         """
         now = _read()
         if now == self._before:
@@ -236,16 +239,8 @@ class Guard:
             _SWITCHES[name].write(self._before[name])
         stuck = [name for name, value in _read().items() if value != self._before[name]]
         if stuck:
-            raise Unusable(f"changes {', '.join(stuck)}")
+            raise ProcessUnusableError(StateChange(tuple(stuck)))
         return changed
-
-
-class Unusable(Exception):
-    """A call has left this process so that no other may be made in it; the message is the name of that ending."""
-
-
-class UnusableByPrediction(Unusable):
-    """It was not the real call that did, but a path that predicts what it returns."""
 
 
 def _read() -> dict[str, Any]:

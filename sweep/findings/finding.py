@@ -23,19 +23,47 @@ class Status(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Place:
+    """The part of an outcome that disagrees; the default is the whole outcome.
+
+    Attributes:
+        output: position of the return value, or ``None``.
+        argument: name of the argument that the call wrote to, or empty.
+        in_list: any tensor of a list, rather than one of its own.
+        inside: qualified name of the overload inside the call whose outcome it is; empty for the call's own.
+
+    >>> str(Place(output=0, in_list=True, inside="aten.view.default"))
+    'inside aten.view.default output 0[]'
+    """
+
+    output: int | None = None
+    argument: str = ""
+    in_list: bool = False
+    inside: str = ""
+
+    def __str__(self) -> str:
+        name = f"output {self.output}" if self.output is not None else f"argument {self.argument}" if self.argument else ""
+        inside = f"inside {self.inside}" if self.inside else ""
+        return " ".join(filter(None, (inside, f"{name}[]" if self.in_list else name)))
+
+
+#: The whole outcome of a call.
+WHOLE = Place()
+
+
+@dataclass(frozen=True)
 class Mismatch:
     """One disagreement between the predicted and the actual outcome of one call.
 
     Attributes:
-        output: what disagrees: ``output 0``, ``output 0[]`` for any tensor of a list, ``argument out``,
-            ``inside aten.view.default output 0``, or empty for the whole outcome.
+        place: the part of the outcome that disagrees.
         kind: how it disagrees.
         index: the first dimension that differs, for sizes and strides.
         predicted: the predicted side as text.
         actual: the actual side as text.
     """
 
-    output: str
+    place: Place
     kind: Kind
     index: int | None = None
     predicted: str = ""
@@ -47,14 +75,14 @@ class Key:
     """What mismatches of different calls have to have in common to be one finding."""
 
     crossref: str
-    output: str
+    place: Place
     kind: Kind
-    index: int | None
+    index: int | None = None
 
     @classmethod
     def of(cls, crossref: str, mismatch: Mismatch) -> Key:
         """The key of a mismatch that a crossref found."""
-        return cls(crossref, mismatch.output, mismatch.kind, mismatch.index)
+        return cls(crossref, mismatch.place, mismatch.kind, mismatch.index)
 
 
 @dataclass(frozen=True)
@@ -63,7 +91,7 @@ class Finding:
 
     Attributes:
         crossref: name of the crossref that found it, or ``CALL``.
-        output: as in :class:`Mismatch`.
+        place: as in :class:`Mismatch`.
         kind: as in :class:`Mismatch`.
         index: as in :class:`Mismatch`.
         predicted: the predicted side of the example as text.
@@ -76,7 +104,7 @@ class Finding:
     """
 
     crossref: str
-    output: str
+    place: Place
     kind: Kind
     index: int | None
     predicted: str
@@ -89,9 +117,9 @@ class Finding:
 
     @property
     def what(self) -> str:
-        """Output, kind and index as one phrase: ``output 0 strides[1]``."""
+        """Place, kind and index as one phrase: ``output 0 strides[1]``."""
         at = "" if self.index is None else f"[{self.index}]"
-        return f"{self.output} {self.kind}{at}".strip()
+        return f"{self.place} {self.kind}{at}".strip()
 
 
 @dataclass(frozen=True)
@@ -128,5 +156,5 @@ class Result:
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings in the one order in which they are written: by crossref, output, kind and index."""
-    return tuple(sorted(findings, key=lambda f: (f.crossref, f.output, str(f.kind), -1 if f.index is None else f.index)))
+    """Findings in the one order in which they are written: by crossref, place, kind and index."""
+    return tuple(sorted(findings, key=lambda f: (f.crossref, str(f.place), str(f.kind), -1 if f.index is None else f.index)))

@@ -1,7 +1,7 @@
-"""Two answers to one call in, mismatches out: what differs between them, at which output, and at which index.
+"""Comparison of two outcomes of one call: which outputs differ, in what, and at which index.
 
-The rules are torch's own: strides count only where ``torch._prims_common.check_significant_strides`` says so (no dimension of
-size 1, no empty tensor), and a size that depends on data is a wildcard.
+Metadata rules are torch's own: strides count only where ``torch._prims_common.check_significant_strides`` says so (no dimension
+of size 1, no empty tensor), and a size that depends on data is a wildcard. Values are compared only where a tolerance is given.
 """
 
 from __future__ import annotations
@@ -13,36 +13,20 @@ from typing import Any
 
 import torch
 from torch._prims_common import check_significant_strides
+from torch.testing._comparison import default_tolerances
 
-
-@dataclass(frozen=True)
-class Mismatch:
-    """One disagreement between two answers.
-
-    Attributes:
-        output: where: ``output 0``, ``output 0[]`` for any tensor of a list, ``argument out``, or empty for the whole answer.
-        kind: what differs: ``outputs`` (how many), ``container``, ``type``, ``rank``, ``size``, ``dtype``, ``device``,
-            ``layout``, ``strides``, ``offset``, ``conj``, ``neg``, ``aliasing``, ``value``, or who raised what
-            (``fake raises ValueError``).
-        index: the first dimension that differs, for ``size`` and ``strides``.
-        expected: the predicted answer as text.
-        real: the answer it is held against, as text.
-    """
-
-    output: str
-    kind: str
-    index: int | None
-    expected: str
-    real: str
+from sweep.calls.tensors import is_strided, parts_of
+from sweep.findings.finding import WHOLE, Mismatch, Place
+from sweep.findings.kind import Difference
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A call after it was made: its answer, and the arguments it was made with, which it may have changed.
+    """A call that returned: its result, and its arguments afterwards.
 
     Attributes:
-        args: positional arguments.
-        kwargs: keyword arguments.
+        args: positional arguments; the call may have written to them.
+        kwargs: keyword arguments; likewise.
         result: what it returned.
     """
 
@@ -51,46 +35,71 @@ class Outcome:
     result: Any
 
 
-def compare(op: torch._ops.OpOverload, expected: Outcome, real: Outcome) -> list[Mismatch]:
-    """Everything in which a predicted outcome differs from the real one.
+@dataclass(frozen=True)
+class Tolerance:
+    """Tolerance of a comparison of floating-point values; integers and bools are always compared exactly.
+
+    Attributes:
+        rtol: relative tolerance; ``None`` for the default of ``torch.testing.assert_close`` for the dtypes compared.
+        atol: absolute tolerance; likewise.
+    """
+
+    rtol: float | None = None
+    atol: float | None = None
+
+    def of(self, predicted: torch.Tensor, actual: torch.Tensor) -> tuple[float, float]:
+        """Relative and absolute tolerance for a pair of tensors."""
+        rtol, atol = default_tolerances(predicted, actual)
+        return rtol if self.rtol is None else self.rtol, atol if self.atol is None else self.atol
+
+
+def compare(op: torch._ops.OpOverload, predicted: Outcome, actual: Outcome, tolerance: Tolerance | None = None) -> list[Mismatch]:
+    """Lists everything in which a predicted outcome differs from the actual one.
 
     Compared are the container and number of outputs; per tensor the rank, size, dtype, device, layout, significant strides,
-    storage offset, conj and neg bit, and, unless it is empty, which inputs it aliases; numbers by type, and integers and bools
-    by value; and the same for every argument that the schema says is written to and that is not itself an output.
+    storage offset, conj and neg bit, and, unless it is empty, the inputs that it aliases; numbers by type, integers, bools and
+    strings also by value; and the same for every argument that the schema declares as written to and that is not itself an
+    output.
 
-    An empty output's aliasing is left out because torch's fake cache forgets it: of the same view of an empty fake tensor, made
-    twice, the first shares the storage and the second does not, so a verdict would depend on what the process did before.
+    The aliasing of an empty output is not compared because torch's fake cache does not keep it: the first of two equal views of
+    an empty fake tensor shares the storage and the second does not, so a verdict would depend on what the process did before.
+
+    Args:
+        op: the overload that was called.
+        predicted: the predicted outcome.
+        actual: the outcome that it is compared with.
+        tolerance: tolerance for the values of tensors and floating-point numbers; ``None`` compares no such values.
     """
-    found = _structure(expected.result, real.result)
-    e_out, r_out = _leaves(expected.result), _leaves(real.result)
-    if found and len(e_out) != len(r_out):
-        return found
-    e_storages, r_storages = _input_storages(expected), _input_storages(real)
-    for where, e, r in zip(_places(real.result), e_out, r_out, strict=True):
-        found += _values(where, e, r)
-        if isinstance(e, torch.Tensor) and isinstance(r, torch.Tensor) and r.numel():
-            found += _aliasing(where, _aliases(e, e_storages), _aliases(r, r_storages))
-    returned = {id(r) for r in r_out}
-    for name, e, r in _written(op, expected, real):
-        if id(r) not in returned:
-            found += _values(f"argument {name}", e, r)
-    return _once(found)
+    mismatches = _structure(predicted.result, actual.result)
+    p_leaves, a_leaves = _leaves(predicted.result), _leaves(actual.result)
+    if mismatches and len(p_leaves) != len(a_leaves):
+        return mismatches
+    p_inputs, a_inputs = _inputs(predicted), _inputs(actual)
+    for place, p, a in zip(_places(actual.result), p_leaves, a_leaves, strict=True):
+        mismatches += _leaf(place, p, a, tolerance)
+        if isinstance(p, torch.Tensor) and isinstance(a, torch.Tensor) and a.numel():
+            mismatches += _aliasing(place, _aliases(p, p_inputs), _aliases(a, a_inputs))
+    returned = {id(a) for a in a_leaves}
+    for place, p, a in _written(op, predicted, actual):
+        if id(a) not in returned:
+            mismatches += _leaf(place, p, a, tolerance)
+    return _once(mismatches)
 
 
-def _places(result: Any) -> list[str]:
-    """What each leaf of an answer is called: the position of the return value that it is, or is in."""
+def _places(result: Any) -> list[Place]:
+    """The place of every leaf of a result: the return value that it is, or is in."""
     if isinstance(result, list):  # an overload's only return value is a list
-        return ["output 0[]"] * len(_leaves(result))
+        return [Place(output=0, in_list=True)] * len(_leaves(result))
     if not isinstance(result, tuple):
-        return ["output 0"]
-    return [f"output {at}{'[]' if isinstance(v, list) else ''}" for at, v in enumerate(result) for _ in _leaves(v)]
+        return [Place(output=0)]
+    return [Place(output=at, in_list=isinstance(v, list)) for at, v in enumerate(result) for _ in _leaves(v)]
 
 
-def _once(found: list[Mismatch]) -> list[Mismatch]:
-    """Of the tensors in a list that are wrong in the same way, the first."""
-    first: dict[tuple[str, str, int | None], Mismatch] = {}
-    for mismatch in found:
-        first.setdefault((mismatch.output, mismatch.kind, mismatch.index), mismatch)
+def _once(mismatches: list[Mismatch]) -> list[Mismatch]:
+    """The first of the mismatches that several tensors of a list have in common."""
+    first: dict[tuple[Any, ...], Mismatch] = {}
+    for mismatch in mismatches:
+        first.setdefault((mismatch.place, mismatch.kind, mismatch.index), mismatch)
     return list(first.values())
 
 
@@ -100,21 +109,19 @@ def _leaves(value: Any) -> list[Any]:
     return [value]
 
 
-def _structure(expected: Any, real: Any) -> list[Mismatch]:
+def _structure(predicted: Any, actual: Any) -> list[Mismatch]:
     """Differences of container type and number of outputs, outermost first."""
-    e_many, r_many = isinstance(expected, tuple | list), isinstance(real, tuple | list)
-    if e_many != r_many or (e_many and isinstance(expected, tuple) != isinstance(real, tuple)):
-        kinds = [type(v).__name__ if many else "single" for v, many in ((expected, e_many), (real, r_many))]
-        if e_many != r_many:
-            return [Mismatch("", "outputs", None, _arity(expected), _arity(real))]
-        if len(expected) == len(real):
-            return [Mismatch("", "container", None, *kinds)]
-    if not e_many:
+    p_many, a_many = isinstance(predicted, tuple | list), isinstance(actual, tuple | list)
+    if p_many != a_many:
+        return [Mismatch(WHOLE, Difference.OUTPUTS, None, _arity(predicted), _arity(actual))]
+    if not a_many:
         return []
-    if len(expected) != len(real):
-        return [Mismatch("", "outputs", None, _arity(expected), _arity(real))]
-    for e, r in zip(expected, real, strict=True):
-        inner = _structure(e, r)
+    if len(predicted) != len(actual):
+        return [Mismatch(WHOLE, Difference.OUTPUTS, None, _arity(predicted), _arity(actual))]
+    if isinstance(predicted, tuple) != isinstance(actual, tuple):
+        return [Mismatch(WHOLE, Difference.CONTAINER, None, type(predicted).__name__, type(actual).__name__)]
+    for p, a in zip(predicted, actual, strict=True):
+        inner = _structure(p, a)
         if inner:
             return inner
     return []
@@ -126,69 +133,82 @@ def _arity(value: Any) -> str:
     return "no output" if value is None else "a single output"
 
 
-def _values(where: str, expected: Any, real: Any) -> list[Mismatch]:
-    if isinstance(expected, torch.Tensor) and isinstance(real, torch.Tensor):
-        return [Mismatch(where, kind, at, describe(expected), describe(real)) for kind, at in _tensors(expected, real)]
-    if isinstance(expected, torch.Tensor) or isinstance(real, torch.Tensor):
-        return [Mismatch(where, "type", None, describe(expected), describe(real))]
-    if isinstance(expected, torch.SymInt | torch.SymFloat | torch.SymBool):
-        kind = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}[type(expected)]
-        return [] if type(real) is kind else [Mismatch(where, "type", None, kind.__name__, type(real).__name__)]
-    if type(expected) is not type(real):
-        return [Mismatch(where, "type", None, type(expected).__name__, type(real).__name__)]
-    if isinstance(expected, bool | int | str) and expected != real:
-        return [Mismatch(where, "value", None, repr(expected), repr(real))]
+_SYMBOLIC_TYPES: dict[type, type] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
+
+
+def _leaf(place: Place, predicted: Any, actual: Any, tolerance: Tolerance | None) -> list[Mismatch]:
+    """The differences of two leaves of a result."""
+    if isinstance(predicted, torch.Tensor) and isinstance(actual, torch.Tensor):
+        return [
+            Mismatch(place, kind, index, describe(predicted), describe(actual))
+            for kind, index in _tensor(predicted, actual, tolerance)
+        ]
+    if isinstance(predicted, torch.Tensor) or isinstance(actual, torch.Tensor):
+        return [Mismatch(place, Difference.TYPE, None, describe(predicted), describe(actual))]
+    kind = _SYMBOLIC_TYPES.get(type(predicted))
+    if kind is not None:
+        if type(actual) is kind:
+            return []
+        return [Mismatch(place, Difference.TYPE, None, kind.__name__, type(actual).__name__)]
+    if type(predicted) is not type(actual):
+        return [Mismatch(place, Difference.TYPE, None, type(predicted).__name__, type(actual).__name__)]
+    if isinstance(predicted, bool | int | str) and predicted != actual:
+        return [Mismatch(place, Difference.VALUE, None, repr(predicted), repr(actual))]
+    if isinstance(predicted, float | complex) and tolerance is not None and not _close_numbers(predicted, actual, tolerance):
+        return [Mismatch(place, Difference.VALUE, None, type(predicted).__name__, type(actual).__name__)]
     return []
 
 
-def _tensors(expected: torch.Tensor, real: torch.Tensor) -> Iterator[tuple[str, int | None]]:
-    """The ways in which two tensors' metadata differ: (kind, index)."""
-    if expected.dtype != real.dtype:
-        yield "dtype", None
-    if expected.device != real.device:
-        yield "device", None
-    if expected.layout != real.layout:
-        yield "layout", None
+def _tensor(
+    predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance | None
+) -> Iterator[tuple[Difference, int | None]]:
+    """The differences of two tensors, each with the dimension at which it shows."""
+    if predicted.dtype != actual.dtype:
+        yield Difference.DTYPE, None
+    if predicted.device != actual.device:
+        yield Difference.DEVICE, None
+    if predicted.layout != actual.layout or predicted.is_nested != actual.is_nested:
+        yield Difference.LAYOUT, None
         return
-    if expected.is_nested or real.is_nested:
-        if expected.is_nested != real.is_nested:
-            yield "layout", None
-        return  # a nested tensor has no single size, stride or offset to compare
-    yield from _geometry(expected, real)
-    if expected.is_conj() != real.is_conj():
-        yield "conj", None
-    if expected.is_neg() != real.is_neg():
-        yield "neg", None
+    if not actual.is_nested:  # a nested tensor has no single size, stride or offset to compare
+        yield from _geometry(predicted, actual)
+        if predicted.is_conj() != actual.is_conj():
+            yield Difference.CONJ, None
+        if predicted.is_neg() != actual.is_neg():
+            yield Difference.NEG, None
+    if tolerance is not None and not _close(predicted, actual, tolerance):
+        yield Difference.VALUE, None
 
 
-def _geometry(expected: torch.Tensor, real: torch.Tensor) -> Iterator[tuple[str, int | None]]:
-    if expected.dim() != real.dim():
-        yield "rank", None
+def _geometry(predicted: torch.Tensor, actual: torch.Tensor) -> Iterator[tuple[Difference, int | None]]:
+    """The differences in rank, size, strides and storage offset."""
+    if predicted.dim() != actual.dim():
+        yield Difference.RANK, None
         return
-    unknown = False
-    for at, (e, r) in enumerate(zip(expected.shape, real.shape, strict=True)):
-        if _is_wildcard(e):
-            unknown = True
-        elif int(e) != int(r):
-            yield "size", at
+    has_wildcard = False
+    for index, (p, a) in enumerate(zip(predicted.shape, actual.shape, strict=True)):
+        if _is_wildcard(p):
+            has_wildcard = True
+        elif int(p) != int(a):
+            yield Difference.SIZE, index
             return
-    if real.layout is not torch.strided:
+    if actual.layout is not torch.strided:
         return
-    if unknown:
-        stride = _known_stride_mismatch(expected, real)
+    if has_wildcard:
+        stride = _stride_mismatch_beside_wildcards(predicted, actual)
         if stride is not None:
-            yield "strides", stride
+            yield Difference.STRIDES, stride
     else:
-        same, stride = check_significant_strides(expected, real, only_cuda=False)
+        same, stride = check_significant_strides(predicted, actual, only_cuda=False)
         if not same:
-            yield "strides", stride
-    offset = expected.storage_offset()
-    if not _is_wildcard(offset) and int(offset) != real.storage_offset():
-        yield "offset", None
+            yield Difference.STRIDES, stride
+    offset = predicted.storage_offset()
+    if not _is_wildcard(offset) and int(offset) != actual.storage_offset():
+        yield Difference.OFFSET, None
 
 
 def _is_wildcard(number: Any) -> bool:
-    """Whether a size, stride or offset is only known once the data is."""
+    """Whether a size, stride or offset depends on data."""
     if not isinstance(number, torch.SymInt):
         return False
     from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
@@ -196,14 +216,44 @@ def _is_wildcard(number: Any) -> bool:
     return bool(free_unbacked_symbols(number))
 
 
-def _known_stride_mismatch(expected: torch.Tensor, real: torch.Tensor) -> int | None:
-    """First significant stride that is known and differs, where some size is not known."""
-    if real.numel() == 0:
+def _stride_mismatch_beside_wildcards(predicted: torch.Tensor, actual: torch.Tensor) -> int | None:
+    """The first dimension with a significant stride that does not depend on data and differs."""
+    if actual.numel() == 0:
         return None
-    for at, (e, r, n) in enumerate(zip(expected.stride(), real.stride(), real.shape, strict=True)):
-        if n > 1 and not _is_wildcard(e) and int(e) != r:
-            return at
+    for index, (p, a, size) in enumerate(zip(predicted.stride(), actual.stride(), actual.shape, strict=True)):
+        if size > 1 and not _is_wildcard(p) and int(p) != a:
+            return index
     return None
+
+
+# --- values ------------------------------------------------------------------------------------------------------------
+
+
+def _close(predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance) -> bool:
+    """Whether the values of two tensors are equal within a tolerance; true where their metadata already differ."""
+    if predicted.dtype != actual.dtype or predicted.device != actual.device:
+        return True
+    if not is_strided(actual) or not is_strided(predicted):
+        if is_strided(actual) != is_strided(predicted):
+            return True
+        pairs = zip(parts_of(predicted).values(), parts_of(actual).values(), strict=False)
+        return all(_close(p, a, tolerance) for p, a in pairs)
+    if predicted.shape != actual.shape:
+        return True
+    if actual.dtype.is_floating_point or actual.dtype.is_complex:
+        rtol, atol = tolerance.of(predicted, actual)
+        return bool(torch.isclose(_wide(predicted), _wide(actual), rtol=rtol, atol=atol, equal_nan=True).all())
+    return bool(torch.equal(predicted, actual))
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    """Values in double precision: ``torch.isclose`` has no kernel for some small dtypes, and differences must not overflow."""
+    return tensor.detach().to(torch.complex128 if tensor.dtype.is_complex else torch.float64)
+
+
+def _close_numbers(predicted: float | complex, actual: float | complex, tolerance: Tolerance) -> bool:
+    dtype = torch.complex128 if isinstance(predicted, complex) else torch.float64
+    return _close(torch.tensor(predicted, dtype=dtype), torch.tensor(actual, dtype=dtype), tolerance)
 
 
 # --- aliasing ----------------------------------------------------------------------------------------------------------
@@ -215,28 +265,29 @@ def _storage(tensor: torch.Tensor) -> int | None:
     return tensor.untyped_storage()._cdata
 
 
-def _input_storages(outcome: Outcome) -> list[tuple[str, torch.Tensor, int | None]]:
-    """Every tensor among the arguments, with its storage and a name for it: its position."""
-    found = []
+def _inputs(outcome: Outcome) -> list[tuple[str, torch.Tensor, int | None]]:
+    """Every tensor among the arguments: its position as a name, the tensor, and its storage."""
+    inputs = []
     for name, value in [*((str(i), a) for i, a in enumerate(outcome.args)), *outcome.kwargs.items()]:
-        leaves = _leaves(value)
-        for at, leaf in enumerate(leaves):
+        for at, leaf in enumerate(_leaves(value)):
             if isinstance(leaf, torch.Tensor):
                 label = f"{name}[{at}]" if isinstance(value, tuple | list) else name
-                found.append((label, leaf, _storage(leaf)))
-    return found
+                inputs.append((label, leaf, _storage(leaf)))
+    return inputs
 
 
 def _aliases(output: torch.Tensor, inputs: list[tuple[str, torch.Tensor, int | None]]) -> tuple[list[str], list[str]]:
-    """Which inputs an output is, and which it merely shares a storage with."""
+    """The inputs that an output is identical with, and those that it only shares a storage with."""
     same = [name for name, tensor, _ in inputs if tensor is output]
     storage = _storage(output)
     shared = [] if storage is None else [name for name, tensor, s in inputs if s == storage and tensor is not output]
     return same, shared
 
 
-def _aliasing(where: str, expected: tuple[list[str], list[str]], real: tuple[list[str], list[str]]) -> list[Mismatch]:
-    return [] if expected == real else [Mismatch(where, "aliasing", None, _alias_text(*expected), _alias_text(*real))]
+def _aliasing(place: Place, predicted: tuple[list[str], list[str]], actual: tuple[list[str], list[str]]) -> list[Mismatch]:
+    if predicted == actual:
+        return []
+    return [Mismatch(place, Difference.ALIASING, None, _alias_text(*predicted), _alias_text(*actual))]
 
 
 def _alias_text(same: list[str], shared: list[str]) -> str:
@@ -248,23 +299,23 @@ def _alias_text(same: list[str], shared: list[str]) -> str:
     return " and ".join(parts) or "new storage"
 
 
-def _written(op: torch._ops.OpOverload, expected: Outcome, real: Outcome) -> Iterator[tuple[str, Any, Any]]:
-    """The tensors that the schema says are written to: (argument name, expected, real)."""
+def _written(op: torch._ops.OpOverload, predicted: Outcome, actual: Outcome) -> Iterator[tuple[Place, Any, Any]]:
+    """The tensors that the schema declares as written to: place, predicted, actual."""
     for at, name, kwarg_only in _written_arguments(op):
-        if at < len(real.args) and not kwarg_only:
-            pair = expected.args[at], real.args[at]
-        elif name in real.kwargs:
-            pair = expected.kwargs[name], real.kwargs[name]
+        if at < len(actual.args) and not kwarg_only:
+            pair = predicted.args[at], actual.args[at]
+        elif name in actual.kwargs:
+            pair = predicted.kwargs[name], actual.kwargs[name]
         else:
             continue
-        for e, r in zip(*map(_leaves, pair), strict=True):
-            if isinstance(r, torch.Tensor):
-                yield (f"{name}[]" if isinstance(pair[1], tuple | list) else name), e, r
+        for p, a in zip(*map(_leaves, pair), strict=True):
+            if isinstance(a, torch.Tensor):
+                yield Place(argument=name, in_list=isinstance(pair[1], tuple | list)), p, a
 
 
 @functools.cache
 def _written_arguments(op: torch._ops.OpOverload) -> list[tuple[int, str, bool]]:
-    """Position, name and whether it is keyword-only, of every argument that the schema says is written to."""
+    """Position, name and whether it is keyword-only, of every argument that the schema declares as written to."""
     arguments = enumerate(op._schema.arguments)
     return [(at, a.name, a.kwarg_only) for at, a in arguments if a.alias_info is not None and a.alias_info.is_write]
 
@@ -273,11 +324,13 @@ def _written_arguments(op: torch._ops.OpOverload) -> list[tuple[int, str, bool]]
 
 
 def describe(value: Any) -> str:
-    """A value's metadata as text: ``float32 (2, 3) strides (3, 1)``, with offset, layout and device where not the usual ones.
+    """Render metadata: ``float32 (2, 3) strides (3, 1)``, with offset, layout and device where they are not the default.
 
-    Of a tuple or list, each member's; of anything else its type.
+    A tuple or list is rendered as its members, anything else as its type. Data is never rendered, and every size that depends on
+    it is a ``?``.
 
-    Data is never printed, and every size that depends on it is a ``?``.
+    >>> describe([torch.zeros(2, 3), 1])
+    'list of float32 (2, 3) strides (3, 1), int'
     """
     if isinstance(value, tuple | list):
         return f"{type(value).__name__} of " + (", ".join(map(describe, value)) or "nothing")

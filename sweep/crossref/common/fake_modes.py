@@ -1,12 +1,13 @@
-"""Fake tensors for the crossrefs: turning real arguments into fake ones, and running an overload on them.
+"""Fake modes for crossrefs: conversion of real arguments to fake ones, and the outcome of an overload on them.
 
-A FakeTensor of a plain strided tensor is built straight from an empty meta tensor, several times faster than
+A FakeTensor of a plain strided tensor is constructed from an empty meta tensor, several times faster than
 ``FakeTensorMode.from_tensor``, and one of a sparse tensor from its parts; every other tensor goes through ``from_tensor``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,42 +18,37 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from sweep.execution.accelerator import check_not_lost, prediction
 from sweep.calls.call import Unrecordable
 from sweep.calls.codec import signature
 from sweep.calls.tensors import COMPRESSED, is_strided, on_storage, parts_of
 from sweep.crossref.common.comparison import Outcome
-from sweep.crossref import RealRaised
-from sweep.execution.process_state import UnusableByPrediction
+from sweep.errors import ProcessUnusableError
 
-#: How many outcomes of inner calls are kept.
+#: Number of outcomes of inner calls that are kept.
 _REMEMBERED = 10_000
 
 
-class Fakes:
-    """Fake modes that serve every call of one overload, under every crossref.
+class FakeModes:
+    """Fake modes that serve all calls of one overload, under every crossref.
 
-    The first one has no ``ShapeEnv``, which is what nearly every call needs; a call whose output size depends on data is made
-    again in a second one that has. An outcome is computed once and given to whoever asks again, since it follows from metadata
-    alone: the overload itself looks the same to the crossrefs, functionalized or not, and a composite one is made of the same
-    few others in most of its calls.
+    The first mode has no ``ShapeEnv``, which suffices for nearly every call; a call whose output size depends on data is made
+    again in a second mode that has one. An outcome follows from metadata alone, so it is computed once and kept: the overload
+    looks the same to every crossref, functionalized or not, and most calls of a composite overload consist of the same few other
+    ones.
 
     Args:
         op: the overload.
-        side: is told ``real`` before a real call is made, so that a crash in it is not taken for one of the predicted path.
-        wait: waits for the device, as :func:`sweep.execution.accelerator.waiter` returns it; an attribute too.
+        prediction: context manager to be entered around a fake call, since fake tensors may fall back on real kernels.
     """
 
     def __init__(
         self,
         op: torch._ops.OpOverload,
-        side: Callable[[str], None] = lambda side: None,
-        wait: Callable[[], None] = lambda: None,
+        prediction: Callable[[str], AbstractContextManager[None]] = lambda side: nullcontext(),
     ) -> None:
         self._op = op
-        self._side = side
-        self.wait = wait
-        FakeTensorMode.cache_clear()  # the class's own: what an overload is answered must not depend on who was asked before
+        self._prediction = prediction
+        FakeTensorMode.cache_clear()  # a class attribute: an outcome must not depend on what other overloads did before
         self._static = _Mode(op)
         self._symbolic: FakeTensorMode | None = None
         self._own: dict[Any, Outcome | BaseException] = {}  # of the overload itself, in the call that is being checked
@@ -64,50 +60,42 @@ class Fakes:
         if len(self._inner) > _REMEMBERED:
             self._inner.clear()
 
-    def real(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Any:
-        """What a call really returns.
+    def outcome(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome:
+        """As :meth:`outcome_or_error`, but raises what the fake path raised."""
+        outcome = self.outcome_or_error(op, args, kwargs)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
-        Raises:
-            RealRaised: it raised.
-            Unusable: it raised, and no call after it can use the device.
-        """
-        self._side("real")
-        try:
-            result = op(*args, **kwargs)
-            self.wait()
-        except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
-            check_not_lost(error, self.wait)
-            raise RealRaised from error
-        return result
-
-    def run(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
+    def outcome_or_error(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
         """The outcome of an overload on fake versions of real or functional arguments, or whatever its fake path raises.
 
         Raises:
-            UnusableByPrediction: fake tensors fell back on the real kernel, and no call after it can use the device.
+            ProcessUnusableError: fake tensors fell back on the real kernel, and no call after it can use the device.
         """
         args = [_unwrapped(a) for a in args]
         kwargs = {name: _unwrapped(v) for name, v in kwargs.items()}
         try:
             key = (op, *signature(tuple(args), kwargs))
         except Unrecordable:
-            return self._outcome(op, args, kwargs)
+            return self._attempt(op, args, kwargs)
         outcomes = self._own if op is self._op else self._inner
-        known = outcomes.get(key)
-        if known is None:
-            known = outcomes[key] = self._outcome(op, args, kwargs)
-        return known
+        outcome = outcomes.get(key)
+        if outcome is None:
+            outcome = outcomes[key] = self._attempt(op, args, kwargs)
+        return outcome
 
-    def _outcome(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
+    def _attempt(self, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome | BaseException:
+        """The outcome, or what the fake path raised, to be kept and raised again."""
         try:
-            with prediction("fake", self.wait):
+            with self._prediction("fake"):
                 try:
                     return self._run(self._static, op, args, kwargs)
                 except (DynamicOutputShapeException, DataDependentOutputException):
                     return self._run(self._with_shape_env(), op, args, kwargs)
-        except UnusableByPrediction:
+        except ProcessUnusableError:
             raise
-        except BaseException as error:  # which class it raises is a crossref's finding
+        except BaseException as error:  # its class is a crossref's finding
             return error.with_traceback(None)  # its frames would keep every tensor in them alive
 
     def _run(self, mode: FakeTensorMode, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome:
@@ -126,11 +114,10 @@ class Fakes:
 
 
 class _Mode(FakeTensorMode):
-    """A fake mode that keeps its cache for what an overload is made of and computes the overload itself outright.
+    """A fake mode that bypasses its cache for the overload under test and for overloads that write to their arguments.
 
-    Distinct calls never find each other in the cache; making a key and an entry for each costs as much as the answer. Nor is
-    anything that writes to its arguments looked up there: an entry holds what a call returned, and not, for one, that it resized
-    an out= tensor, so a second call would leave that as it was.
+    Distinct calls never hit each other's entries, and an entry costs as much as the outcome. An entry holds what a call returned
+    but not, for example, that it resized an out= tensor, so a hit would leave that tensor as it was.
     """
 
     def __init__(self, op: torch._ops.OpOverload, **kwargs: Any) -> None:
@@ -144,7 +131,7 @@ class _Mode(FakeTensorMode):
 
 
 def _unwrapped(value: Any) -> Any:
-    """A value with every functional tensor in it replaced by the tensor that it wraps."""
+    """Replaces every functional tensor in a value by the tensor that it wraps."""
     if isinstance(value, torch.Tensor):
         return torch._from_functional_tensor(value) if torch._is_functional_tensor(value) else value
     if isinstance(value, list | tuple):
@@ -153,12 +140,12 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _fake(value: Any, mode: FakeTensorMode, memo: dict[int, Any]) -> Any:
-    """A value with every tensor in it replaced by a fake one; the same by the same, and a shared storage by a shared one."""
+    """Replaces every tensor in a value by a fake one; equal tensors and shared storages stay equal and shared."""
     if isinstance(value, torch.Tensor):
-        known = memo.get(id(value))
-        if known is None:
-            known = memo[id(value)] = _fake_tensor(value, mode, memo)
-        return known
+        cached = memo.get(id(value))
+        if cached is None:
+            cached = memo[id(value)] = _fake_tensor(value, mode, memo)
+        return cached
     if isinstance(value, list | tuple):
         return type(value)(_fake(v, mode, memo) for v in value)
     if isinstance(value, torch.UntypedStorage):
@@ -168,8 +155,8 @@ def _fake(value: Any, mode: FakeTensorMode, memo: dict[int, Any]) -> Any:
 
 def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any]) -> FakeTensor:
     if real.layout is torch.sparse_coo:
-        # from_tensor forgets how many elements a sparse tensor has, and every answer would be wrong for that reason alone.
-        # With a memory of their own: parts are new objects each time, and memory goes by id.
+        # from_tensor does not keep the number of elements of a sparse tensor, and every prediction would be wrong for that alone.
+        # A memo of their own: parts are new objects each time, and the memo goes by id.
         parts = [_fake_tensor(part, mode, {}) for part in parts_of(real).values()]
         with mode:
             return torch.sparse_coo_tensor(*parts, size=real.shape, is_coalesced=real.is_coalesced(), check_invariants=False)
@@ -183,14 +170,14 @@ def _fake_tensor(real: torch.Tensor, mode: FakeTensorMode, memo: dict[int, Any])
 
 
 def _meta(real: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
-    """A strided tensor without its data."""
+    """Meta tensor of a strided tensor."""
     storage = _meta_storage(real.untyped_storage(), memo)
     return on_storage(storage, real.dtype, real.storage_offset(), real.shape, real.stride())
 
 
 def _meta_storage(storage: torch.UntypedStorage, memo: dict[int, Any]) -> torch.UntypedStorage:
-    key = -storage._cdata  # tensors are remembered by id, storages by the negative of their address
-    known = memo.get(key)
-    if known is None:
-        known = memo[key] = torch.UntypedStorage(storage.nbytes(), device="meta")
-    return known
+    key = -storage._cdata  # the memo holds tensors by id, storages by their negated address
+    cached = memo.get(key)
+    if cached is None:
+        cached = memo[key] = torch.UntypedStorage(storage.nbytes(), device="meta")
+    return cached

@@ -1,0 +1,141 @@
+"""The protocol of a crossref, and what it is given: the call to check and what all crossrefs of an overload share.
+
+Which calls are checked, in which order and process, is decided in ``execution``.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from sweep.crossref.common.comparison import Outcome, Tolerance, compare, describe
+from sweep.crossref.common.fake_modes import FakeModes
+from sweep.errors import ProcessUnusableError
+from sweep.findings.ending import ending_of
+from sweep.findings.finding import WHOLE, Mismatch
+from sweep.operators.inventory import qualified_name
+
+Arguments = tuple[list[Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class PreparedCall:
+    """A call that was really made and is now to be predicted.
+
+    Attributes:
+        op: the overload.
+        arguments: returns the call's arguments: new copies each time if the overload writes to some, else always the same ones.
+        returned: the outcome of the real call, which is made once and shared by all crossrefs; ``None`` if it did not return.
+    """
+
+    op: torch._ops.OpOverload
+    arguments: Callable[[], Arguments]
+    returned: Outcome | None
+
+    @property
+    def actual(self) -> Outcome:
+        """The outcome of a real call that returned."""
+        assert self.returned is not None, "only a call that returned is checked"
+        return self.returned
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all crossrefs that check one overload share.
+
+    Attributes:
+        fakes: fake modes, with a memory of what they answered.
+        prediction: context manager to be entered around whatever may run real kernels; takes the label of the side.
+    """
+
+    fakes: FakeModes
+    prediction: Callable[[str], AbstractContextManager[None]]
+
+
+class CrossRef(abc.ABC):
+    """One way to predict the outcome of a call.
+
+    A subclass states its labels and implements :meth:`predict`; seeds, the real call, exemptions, imports that this torch lacks,
+    and the comparison are done for it.
+
+    Attributes:
+        labels: its names for the predicted and the actual side, as expect files have them.
+        prediction_label: its name for the path that :meth:`predict` takes, where that is not the first label.
+        tolerance: tolerance for floating-point values; ``None`` compares metadata alone.
+        exemptions: overload -> why a prediction of it would say nothing true. "It fails" is not a reason: that is a finding.
+    """
+
+    labels: ClassVar[tuple[str, str]]
+    prediction_label: ClassVar[str] = ""
+    tolerance: ClassVar[Tolerance | None] = None
+    exemptions: ClassVar[Mapping[str, str]] = {}
+
+    def why_not(self, op: torch._ops.OpOverload) -> str | None:
+        """Why this crossref does not apply to an overload; ``None`` if it does. Exemptions are looked up before this is asked."""
+        return None
+
+    @contextmanager
+    def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:
+        """Context in which the calls of one overload are checked. Leaving it leaves torch as it was.
+
+        Several crossrefs are open at the same time; one must change nothing for another.
+        """
+        self.shared = shared
+        yield
+
+    @abc.abstractmethod
+    def predict(self, call: PreparedCall) -> Outcome:
+        """The predicted outcome of a call; raises whatever the predicted path raises."""
+
+    def check(self, call: PreparedCall) -> list[Mismatch]:
+        """Lists the mismatches between the predicted and the actual outcome of a call.
+
+        Raises:
+            ProcessUnusableError: no other call may be made in this process.
+        """
+        try:
+            predicted = self.predict(call)
+        except ProcessUnusableError:
+            raise
+        except BaseException as error:  # the class of whatever the predicted path raises is the finding
+            ending = ending_of(self.labels[0], error)
+            return [Mismatch(WHOLE, ending, None, type(error).__name__, describe(call.actual.result))]
+        return compare(call.op, predicted, call.actual, self.tolerance)
+
+
+class _Unavailable(CrossRef):
+    """Stands for a crossref whose file cannot be imported under this torch; it applies to nothing."""
+
+    labels = ("predicted", "real")
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def why_not(self, op: torch._ops.OpOverload) -> str | None:
+        return self._reason
+
+    def predict(self, call: PreparedCall) -> Outcome:
+        raise AssertionError("applies to nothing")
+
+
+def load(name: str) -> CrossRef:
+    """A new instance of a crossref; one that this torch cannot import applies to nothing, and says why."""
+    try:
+        module = importlib.import_module(f"sweep.crossref.{name}")
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] != "torch":
+            raise  # a mistake in the file, not something that this torch lacks
+        return _Unavailable(f"torch {torch.__version__.partition('+')[0]} lacks what it needs: {error}")
+    crossref: CrossRef = module.CrossRef()
+    return crossref
+
+
+def why_not(crossref: CrossRef, op: torch._ops.OpOverload) -> str | None:
+    """Why a crossref does not check an overload, by exemption or by its own word; ``None`` if it does."""
+    return crossref.exemptions.get(qualified_name(op._name)) or crossref.why_not(op)
