@@ -1,7 +1,6 @@
-"""Which of many calls to go on from: the fewest that between them show what the overload is called with.
+"""Selection of the calls that variants are derived from: few, which together show how an overload is called.
 
-What makes a call different in kind is, for each argument, the rank and dtype of a tensor and how it lies in memory, and for
-anything else whether it is given, its type, and its value where that is an option (bool, text, dtype) and not a quantity.
+What distinguishes calls in kind lives in ``sweep.calls.values``.
 """
 
 from __future__ import annotations
@@ -9,42 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 from sweep.calls.call import Call
-
-
-def features(call: Call) -> frozenset[tuple[Any, ...]]:
-    """What is different in kind about a call, argument by argument."""
-    found: set[tuple[Any, ...]] = set()
-
-    def look(where: Any, value: Any) -> None:
-        if isinstance(value, dict) and "tensor" in value:
-            tensor = call.tensors[value["tensor"]]
-            found.add((where, "dtype", tensor["dtype"]))
-            found.add((where, "rank", len(tensor.get("size", ())), tensor.get("layout", "strided")))
-        elif isinstance(value, list):
-            found.add((where, "length", min(len(value), 4)))
-            if value and all(isinstance(item, bool) for item in value):
-                found.add((where, "is", tuple(value)))
-            for item in value[:2]:
-                look((where, "item"), item)
-        elif isinstance(value, bool | str) or value is None:
-            found.add((where, "is", value))
-        elif isinstance(value, dict):
-            found.add((where, *sorted(value), str(value.get("dtype", ""))))
-        else:
-            found.add((where, type(value).__name__))
-
-    for at, value in enumerate(call.args):
-        look(at, value)
-    for name, value in call.kwargs.items():
-        look(name, value)
-    return frozenset(found)
+from sweep.calls.values import features
 
 
 def representatives(calls: list[Call], limit: int) -> list[Call]:
-    """At most so many calls, each adding the most that the ones before did not show; the smaller one of two equal ones."""
-    waiting = [
-        (features(c), c) for c in sorted(calls, key=lambda c: (c.number_of_elements() < 2, c.number_of_elements(), c.key()))
-    ]
+    """Select calls greedily: each one adds the most features that the ones before do not have.
+
+    Args:
+        calls: the calls of one overload.
+        limit: largest number of calls to select.
+
+    Returns:
+        The selected calls. Of several that add equally many features the smallest is taken, those of fewer than two elements last.
+    """
+    by_size = sorted(calls, key=lambda call: (call.number_of_elements() < 2, call.number_of_elements(), call.key()))
+    waiting = [(features(call), call) for call in by_size]
     shown: set[tuple[Any, ...]] = set()
     chosen: list[Call] = []
     while waiting and len(chosen) < limit:

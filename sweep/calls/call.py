@@ -1,4 +1,7 @@
-"""One call of one overload as plain data, without torch: what the corpus stores and every room passes on."""
+"""One call of one overload as plain data: the form in which the corpus stores it and every room passes it on.
+
+How live arguments become this form and come back lives in ``codec``. No torch.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,85 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NotRequired, TypedDict
+
+#: Every storage begins at a multiple of this many bytes in a block of values, as in memory of torch's own CPU allocator
+#: (``c10/core/alignment.h``): vectorized kernels rely on it.
+ALIGNMENT = 64
 
 
 class Unrecordable(Exception):
-    """An argument has no plain-data form; the message is a short reason that a log can count."""
+    """An argument has no plain-data form. The message is a short reason without anything that differs from call to call."""
+
+
+class StorageData(TypedDict):
+    """One storage as JSON.
+
+    A storage with neither ``bytes`` nor ``fill`` holds zeros.
+    """
+
+    #: Size in bytes.
+    nbytes: int
+    #: ``self`` for the device under test, or ``cpu``.
+    device: str
+    #: Whether the storage is itself an argument, whose size therefore counts for the identity of the call.
+    argument: NotRequired[bool]
+    #: First byte that is kept, its position in the block of values, and the number of bytes that are kept; the others are 0.
+    bytes: NotRequired[list[int]]
+    #: Dtype, lowest and highest value, as text, of a floating-point storage that is too large to keep.
+    fill: NotRequired[list[str]]
+
+
+class TensorData(TypedDict):
+    """One tensor as JSON.
+
+    A strided tensor has ``size``, ``stride``, ``offset`` and ``storage``. Every other one has a ``layout`` and the ``parts`` that
+    it is assembled from.
+    """
+
+    #: Name without ``torch.``.
+    dtype: str
+    #: ``self`` for the device under test, or ``cpu``.
+    device: str
+    #: Absent for a nested tensor.
+    size: NotRequired[list[int]]
+    #: In elements; only for strided and quantized tensors.
+    stride: NotRequired[list[int]]
+    #: Storage offset in elements.
+    offset: NotRequired[int]
+    #: Position in the call's storages.
+    storage: NotRequired[int]
+    #: The conjugate bit; absent if it is not set.
+    conj: NotRequired[bool]
+    #: The negative bit; absent if it is not set.
+    neg: NotRequired[bool]
+    #: ``sparse_coo``, ``sparse_csr``, ..., ``_mkldnn``, ``nested`` or ``quantized``; absent for strided tensors.
+    layout: NotRequired[str]
+    #: Parameter of the constructor -> position of the part in the call's tensors.
+    parts: NotRequired[dict[str, int]]
+    #: Only for ``sparse_coo``.
+    is_coalesced: NotRequired[bool]
+    #: Sizes, strides and offsets of the tensors in a nested one.
+    nested: NotRequired[list[Any]]
+    #: Of a tensor that is quantized as a whole.
+    scale: NotRequired[float]
+    #: Of a tensor that is quantized as a whole.
+    zero_point: NotRequired[int]
+    #: The channel dimension of a tensor that is quantized per channel.
+    axis: NotRequired[int]
+
+
+class CallData(TypedDict):
+    """One call as JSON, without the bytes of its storages."""
+
+    overload: str
+    id: str
+    source: str
+    variant: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    tensors: list[TensorData]
+    storages: list[StorageData]
 
 
 @dataclass(frozen=True)
@@ -19,36 +96,51 @@ class Call:
 
     Attributes:
         overload: qualified name, as in ``aten.add.Tensor``.
-        source: which adapter and sample it came from, for people.
-        args: JSON form of the positional arguments (see ``_Encoder.value``).
+        source: the adapter and the sample that it comes from, for people.
+        args: JSON form of the positional arguments (see ``values``).
         kwargs: JSON form of the keyword arguments.
-        tensors: one description per tensor argument; arguments refer to them by position.
+        tensors: one description per tensor; arguments refer to them by position.
         storages: one description per storage; tensors refer to them by position, so aliasing is kept.
-        data: the bytes of the storages that are kept.
-        layout: the name of the memory layout that the call was put in; empty for one as it was recorded.
+        data: the values of the storages.
+        variant: name of the variant that the call is of a recorded one; empty for a call as it was recorded.
+
+    >>> int_abs = Call("aten.abs.default", "example", [-1], {}, [], [], bytearray())
+    >>> int_abs.key()
+    '[[-1],{},[]]'
+    >>> int_abs.as_json()["id"]
+    '91be06cfc1e0a1c3fd6ed5c1'
     """
 
     overload: str
     source: str
     args: list[Any]
     kwargs: dict[str, Any]
-    tensors: list[dict[str, Any]]
-    storages: list[dict[str, Any]]
+    tensors: list[TensorData]
+    storages: list[StorageData]
     data: memoryview | bytearray = field(repr=False)
-    layout: str = ""
+    variant: str = ""
 
     def key(self) -> str:
-        """What makes two calls the same, as text: structure, scalars and tensor metadata, without values."""
-        return json.dumps([self.args, self.kwargs, self.tensors], sort_keys=True, separators=(",", ":"))
+        """The identity of the call among those of its overload, as text.
 
-    def as_json(self) -> dict[str, Any]:
-        """The call without its bytes, and a digest that is equal for two calls exactly when they are the same."""
+        Argument structure, scalars, and the metadata of all tensors count; values in tensors do not. The size of a storage counts
+        only if the storage is itself an argument: behind a tensor it is an accident of how the tensor came about. Two calls have
+        equal keys exactly if ``codec.signature`` of their arguments is equal.
+        """
+        identity: list[Any] = [self.args, self.kwargs, self.tensors]
+        sizes = [storage["nbytes"] for storage in self.storages if storage.get("argument")]
+        if sizes:
+            identity.append(sizes)
+        return json.dumps(identity, sort_keys=True, separators=(",", ":"))
+
+    def as_json(self) -> CallData:
+        """The call without its values, and with an ``id`` that is equal for two calls exactly if overload and key are."""
         digest = hashlib.sha256(f"{self.overload} {self.key()}".encode()).hexdigest()[:24]
         return {
             "overload": self.overload,
             "id": digest,
             "source": self.source,
-            "layout": self.layout,
+            "variant": self.variant,
             "args": self.args,
             "kwargs": self.kwargs,
             "tensors": self.tensors,
@@ -56,14 +148,14 @@ class Call:
         }
 
     def seed(self) -> int:
-        """A seed that depends on the call alone, so that order and company change nothing."""
+        """Seed that depends on the key alone, so that neither the order of calls nor a selection changes random results."""
         return int.from_bytes(hashlib.sha256(self.key().encode()).digest()[:4], "little")
 
     def number_of_elements(self) -> int:
-        """Total number of tensor elements in the arguments: what "smallest call" means."""
-        return sum(math.prod(t["size"]) for t in self.tensors if "size" in t)
+        """Total number of elements of all tensors: the size by which the smallest call is chosen."""
+        return sum(math.prod(tensor["size"]) for tensor in self.tensors if "size" in tensor)
 
     def dtypes(self) -> tuple[str, ...]:
-        """The dtypes of the tensor arguments by name, each once, in the order of the arguments."""
-        parts = {at for t in self.tensors for at in t.get("parts", {}).values()}
-        return tuple(dict.fromkeys(t["dtype"] for at, t in enumerate(self.tensors) if at not in parts))
+        """Names of the dtypes of the tensor arguments, each once, in the order of the arguments."""
+        parts = {position for tensor in self.tensors for position in tensor.get("parts", {}).values()}
+        return tuple(dict.fromkeys(tensor["dtype"] for at, tensor in enumerate(self.tensors) if at not in parts))

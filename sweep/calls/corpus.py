@@ -1,7 +1,7 @@
-"""The corpus: recorded calls on disk, one ``.npz`` per overload and a manifest that says what they were made from.
+"""The corpus on disk: one ``.npz`` of recorded calls per overload, and a manifest of what they were recorded from.
 
-A file holds two arrays of bytes, ``calls`` (JSON) and ``data`` (the tensors' storages). It is read with ``allow_pickle=False``:
-nothing in a corpus can run.
+A file holds two arrays of bytes: ``calls`` (JSON) and ``data`` (values of storages). It is read with ``allow_pickle=False``: nothing
+in a corpus is executed. Making a corpus lives in ``recording``. No torch.
 """
 
 from __future__ import annotations
@@ -10,29 +10,25 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from sweep.calls.call import ALIGNMENT, Call, StorageData
+from sweep.errors import CorpusError
+
 MANIFEST = "manifest.json"
-FORMAT = 2
 
-#: Every storage starts on such a boundary inside a file's block of bytes, as the allocator would have it.
-ALIGNMENT = 64
+#: Version of the files' format; a corpus of another one is not read.
+FORMAT = 3
 
-
-#: What is to be done about a corpus that cannot be used.
-_ANEW = "run `make record` to make it anew, or `python -m sweep record --corpus DIR` if it lies elsewhere"
-
-
-class CorpusError(Exception):
-    """A corpus cannot be used; the message is one line that says what to do."""
+_RECORD_AGAIN = "run `make record` to record again, or `python -m sweep record --corpus DIR` if the corpus lies elsewhere"
 
 
 def sources_digest(roots: Iterable[Path]) -> str:
-    """One digest of every Python file under some folders: what decides the recorded calls, beside torch."""
+    """Digest of all Python files in some folders, which with torch determine the recorded calls."""
     digest = hashlib.sha256()
     for root in roots:
         for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
@@ -40,22 +36,26 @@ def sources_digest(roots: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def write_file(path: Path, calls: list[dict[str, Any]], chunks: list[bytes | memoryview]) -> int:
-    """Writes calls and the bytes of their storages, and returns the size of the file in bytes.
+def write_file(path: Path, calls: Sequence[Mapping[str, Any]], chunks: Sequence[bytes | memoryview]) -> int:
+    """Write calls and the values of their storages.
 
     Args:
         path: the file.
-        calls: plain-data calls whose storages' offsets count from the start of their own chunk.
-        chunks: the bytes of each call's storages, in the same order.
+        calls: calls as JSON (see ``Call.as_json``); positions of values count from the start of the call's chunk.
+        chunks: the values of each call, in the same order.
+
+    Returns:
+        Size of the file in bytes.
 
     Raises:
-        CorpusError: there is no room, or it cannot be written for another reason; what is there then is no corpus file.
+        CorpusError: the file cannot be written, for example because the disk is full; what is there then is not a corpus file.
     """
     block = bytearray()
     placed = []
     for call, chunk in zip(calls, chunks, strict=True):
         block.extend(bytes(-len(block) % ALIGNMENT))
-        placed.append({**call, "storages": [_moved(s, len(block)) for s in call["storages"]], "chunk": [len(block), len(chunk)]})
+        storages = [_moved(storage, len(block)) for storage in call["storages"]]
+        placed.append({**call, "storages": storages, "chunk": [len(block), len(chunk)]})
         block += chunk
     text = json.dumps(placed, separators=(",", ":")).encode()
     try:
@@ -66,59 +66,65 @@ def write_file(path: Path, calls: list[dict[str, Any]], chunks: list[bytes | mem
     return path.stat().st_size
 
 
-def _moved(storage: dict[str, Any], by: int) -> dict[str, Any]:
+def _moved(storage: StorageData, by: int) -> StorageData:
+    """A storage whose values are at another position."""
     if "bytes" not in storage:
         return storage
-    first, at, length = storage["bytes"]
-    return {**storage, "bytes": [first, at + by, length]}
+    first, position, length = storage["bytes"]
+    return cast(StorageData, {**storage, "bytes": [first, position + by, length]})
 
 
 def read_file(path: Path) -> Iterator[tuple[dict[str, Any], memoryview]]:
-    """What ``write_file`` wrote: each call with its chunk.
+    """Iterate over the calls of a file, each with its chunk, as they were passed to :func:`write_file`.
 
     Raises:
-        CorpusError: as ``read_arrays``.
+        CorpusError: as :func:`read_arrays`.
     """
     calls, data = read_arrays(path)
     view = memoryview(data.tobytes())
     for call in calls:
         start, length = call.pop("chunk")
-        yield {**call, "storages": [_moved(s, -start) for s in call["storages"]]}, view[start : start + length]
+        yield {**call, "storages": [_moved(storage, -start) for storage in call["storages"]]}, view[start : start + length]
 
 
 def read_arrays(path: Path) -> tuple[Any, Any]:
-    """The JSON and the bytes of one file.
+    """Read the calls as JSON, and the values as an array of bytes.
 
     Raises:
-        CorpusError: the file is missing, cut short, changed, or of another kind.
+        CorpusError: the file is missing, truncated, corrupt, or not a corpus file.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return json.loads(arrays["calls"].tobytes()), arrays["data"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
-        raise CorpusError(f"corpus file {path} is damaged or not a corpus file ({type(error).__name__}): {_ANEW}") from error
+        raise CorpusError(
+            f"corpus file {path} is damaged or not a corpus file ({type(error).__name__}): {_RECORD_AGAIN}"
+        ) from error
 
 
-def load(folder: Path, name: str) -> list[Any]:
+def load(folder: Path, name: str) -> list[Call]:
     """The calls of one overload, in the order of their recording.
+
+    Args:
+        folder: folder of the corpus.
+        name: qualified name of the overload.
 
     Raises:
         CorpusError: the file cannot be read.
     """
-    from sweep.calls.call import Call
-
-    described, data = read_arrays(folder / f"{name}.npz")
+    path = folder / f"{name}.npz"
+    described, data = read_arrays(path)
     view = memoryview(aligned(data))
     try:
         return [
-            Call(name, c["source"], c["args"], c["kwargs"], c["tensors"], c["storages"], view, c["layout"]) for c in described
+            Call(name, c["source"], c["args"], c["kwargs"], c["tensors"], c["storages"], view, c["variant"]) for c in described
         ]
     except (KeyError, TypeError) as error:
-        raise CorpusError(f"corpus file {folder / name}.npz is of another format: {_ANEW}") from error
+        raise CorpusError(f"corpus file {path} is of another format: {_RECORD_AGAIN}") from error
 
 
 def aligned(data: Any) -> Any:
-    """A copy of an array of bytes that begins where torch's own allocator would have it: kernels rely on that, and some crash."""
+    """Copy of an array of bytes at an address that is a multiple of ``ALIGNMENT``: some kernels crash without."""
     block = np.empty(len(data) + ALIGNMENT, np.uint8)
     start = -block.ctypes.data % ALIGNMENT
     copy = block[start : start + len(data)]
@@ -127,10 +133,10 @@ def aligned(data: Any) -> Any:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a corpus, checked against the files beside it.
+    """Read the manifest of a corpus and check it against the sizes of the files.
 
     Raises:
-        CorpusError: there is none, it is of another format, or a file is missing or of another size.
+        CorpusError: there is no manifest, it is of another format, or a file is missing or of another size.
     """
     path = folder / MANIFEST
     try:
@@ -140,16 +146,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError(manifest["format"])
         sizes = {name: entry["bytes"] for name, entry in files.items()}
     except FileNotFoundError:
-        raise CorpusError(f"no corpus in {folder}: {_ANEW}") from None
+        raise CorpusError(f"no corpus in {folder}: {_RECORD_AGAIN}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorpusError(f"{path} is not the manifest of a corpus: {_ANEW}") from error
+        raise CorpusError(f"{path} is not the manifest of a corpus: {_RECORD_AGAIN}") from error
     for name, recorded in sizes.items():
         try:
             size = os.stat(folder / f"{name}.npz").st_size
         except FileNotFoundError:
-            raise CorpusError(f"corpus file {folder / name}.npz is missing: {_ANEW}") from None
+            raise CorpusError(f"corpus file {folder / name}.npz is missing: {_RECORD_AGAIN}") from None
         if size != recorded:
             raise CorpusError(
-                f"corpus file {folder / name}.npz has {size} bytes, the manifest says {recorded}: it is damaged, {_ANEW}"
+                f"corpus file {folder / name}.npz has {size} bytes, the manifest says {recorded}: it is damaged, {_RECORD_AGAIN}"
             )
     return manifest

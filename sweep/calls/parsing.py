@@ -1,27 +1,35 @@
-"""A call that somebody typed, as a corpus of its own, so that it is checked as recorded ones are. Runs in the child."""
+"""A call from a user's text, written as a corpus of its own so that it is checked as recorded calls are.
+
+Only the overload's name is parsed; the arguments are evaluated as Python. Runs in the child.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import ast
+import difflib
 from pathlib import Path
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sweep.calls import corpus
-from sweep.operators import process_group
 from sweep.calls.call import Unrecordable
 from sweep.calls.codec import encode
-from sweep.calls.recipes import remember
-from sweep.operators.inventory import inventory
 from sweep.calls.printing import arguments
+from sweep.calls.recipes import remember
+from sweep.errors import NotACallError, first_line
+from sweep.operators import process_group
+from sweep.operators.inventory import inventory
 
-_CALL = re.compile(r"\s*torch\.ops\.(\w+\.\w+\.\w+)\(.*\)\s*(#.*)?", re.DOTALL)
+#: How the source of a call begins that a user has typed; the text follows.
+TYPED = "typed: "
+
+_PREFIX = "torch.ops."
+_EXAMPLE = "torch.ops.aten.add.Tensor(torch.zeros(2), 1)"
 
 
-class _Makers(TorchDispatchMode):
-    """Remembers how packed weights and the like are made: that is all there is to write down of them."""
+class _RecipeRecorder(TorchDispatchMode):
+    """Stores construction recipes: packed weights and the like have no other plain form."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -29,34 +37,73 @@ class _Makers(TorchDispatchMode):
         return result
 
 
-class NotACall(Exception):
-    """A text is no call that can be checked; the message says why."""
-
-
-def write_down(text: str, folder: str, device: str, heartbeat: Callable[[int, str], None] | None = None) -> str:
-    """Writes the one call into a corpus and returns the name of its overload.
+def record_text(text: str, folder: str, device: str) -> str:
+    """Write one call into a corpus; its source is the text behind ``TYPED``.
 
     Args:
         text: the call as Python, such as ``torch.ops.aten.abs.default(torch.zeros(2))``.
-        folder: where the corpus is made.
+        folder: folder of the corpus.
         device: the device under test.
-        heartbeat: not used.
+
+    Returns:
+        Qualified name of the overload.
 
     Raises:
-        NotACall: it calls no overload that is known, or its arguments cannot be made or written down.
+        NotACallError: it does not call a known overload, or its arguments cannot be constructed or recorded.
     """
-    found = _CALL.fullmatch(text)
-    if found is None or found[1] not in inventory():
-        raise NotACall(f"{text!r} is no call of an overload, such as torch.ops.aten.add.Tensor(torch.zeros(2), 1)")
-    process_group.ensure_for(found[1])
-
+    text = text.strip()
+    name = overload_in(text, inventory())
+    process_group.ensure_for(name)
     try:
-        with _Makers():
+        with _RecipeRecorder():
             args, kwargs = arguments(text)
-        call = encode(found[1], tuple(args), kwargs, device=device, source="typed")
+        call = encode(name, args, kwargs, device=device, source=TYPED + text)
     except Unrecordable as reason:
-        raise NotACall(f"an argument cannot be written down: {reason}") from reason
-    except Exception as error:  # whatever a mistake in somebody's Python raises
-        raise NotACall(f"its arguments cannot be made: {type(error).__name__}: {error}") from error
-    corpus.write_file(Path(folder) / f"{found[1]}.npz", [call.as_json()], [bytes(call.data)])
-    return found[1]
+        raise NotACallError(f"an argument cannot be recorded: {reason}") from reason
+    except Exception as error:  # whatever a mistake in a user's Python raises
+        raise NotACallError(f"its arguments cannot be constructed: {type(error).__name__}: {first_line(error)}") from error
+    corpus.write_file(Path(folder) / f"{name}.npz", [call.as_json()], [bytes(call.data)])
+    return name
+
+
+def typed_text(source: str) -> str | None:
+    """The text that a user has typed for the call with a source; ``None`` for any other call."""
+    return source.removeprefix(TYPED) if source.startswith(TYPED) else None
+
+
+def overload_in(text: str, names: list[str]) -> str:
+    """Qualified name of the overload that a text calls.
+
+    Args:
+        text: a call as Python.
+        names: the qualified names of the overloads that there are.
+
+    Raises:
+        NotACallError: it is not a call of one of them; the message names similar ones.
+
+    >>> overload_in("torch.ops.aten.abs.default(x)", ["aten.abs.default", "aten.abs.out"])
+    'aten.abs.default'
+    """
+    try:
+        call = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise NotACallError(f"not a Python expression: {first_line(error)}; write a call such as {_EXAMPLE}") from None
+    callee = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
+    name = callee.removeprefix(_PREFIX)
+    if not callee.startswith(_PREFIX) or not callee.replace(".", "").isidentifier():
+        raise NotACallError(f"not a call of an overload: write one such as {_EXAMPLE}")
+    if name not in names:
+        raise NotACallError(_hint(name, names))
+    return name
+
+
+def _hint(name: str, names: list[str]) -> str:
+    """What to write instead of an unknown or incomplete name of an overload."""
+    packet = ".".join(name.split(".")[:2])
+    overloads = [other.rpartition(".")[2] for other in names if other.rpartition(".")[0] == packet]
+    if overloads:
+        proposal = next((preferred for preferred in ("default", "Tensor") if preferred in overloads), overloads[0])
+        return f"{packet} has the overloads {', '.join(overloads)}: write {_PREFIX}{packet}.{proposal}(...)"
+    packets = sorted({other.rpartition(".")[0] for other in names})
+    close = difflib.get_close_matches(packet, packets, n=5)
+    return f"there is no operator {packet}" + (f"; similar ones are {', '.join(close)}" if close else "")

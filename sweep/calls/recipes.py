@@ -1,4 +1,7 @@
-"""Construction recipes: the calls that made the objects that have no other plain form, such as packed weights."""
+"""Construction recipes: the calls that returned objects without another plain form, such as packed weights.
+
+Encoding a recipe as an argument lives in ``values``. Recipes are those of this process.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,20 @@ from typing import Any
 import torch
 
 from sweep.calls.call import Unrecordable
-from sweep.calls.tensors import _PACKED
+from sweep.calls.tensors import PACKED_DTYPES
 
-#: What has no plain form but the call that made it, such as packed weights, by the hash of what it stands for: the object, and
-#: that call. The oldest are forgotten; each is alive while it is here, so a hash means one object.
-_recipes: dict[int, tuple[torch.ScriptObject | torch.Tensor, str, tuple[Any, ...], dict[str, Any]]] = {}
+#: Position of an object in the table: of a tensor the address of its storage, so that views of it are recognized.
+_ObjectKey = int | tuple[str, int]
+
+#: The object, and overload, positional and keyword arguments of the call that returned it. An object stays alive while it is in
+#: the table, so that no other one takes its address.
+_recipes: dict[_ObjectKey, tuple[torch.ScriptObject | torch.Tensor, str, tuple[Any, ...], dict[str, Any]]] = {}
+
+#: Number of recipes that are kept; the oldest are dropped.
 _LIMIT = 1000
 
-#: Operators that return a tensor whose bytes are the address of an object in C++: a copy of them is refused, or crashes.
-_HANDS_OUT_ADDRESSES = {
+#: Overloads that return a tensor whose bytes are the address of a C++ object: kernels refuse a copy of it, or crash.
+_RETURN_ADDRESSES = {
     "_quantized._wrapped_linear_prepack.default",
     "_quantized.wrapped_fbgemm_pack_gemm_matrix_fp16.default",
     "aten._wrapped_linear_prepack.default",
@@ -27,45 +35,48 @@ _HANDS_OUT_ADDRESSES = {
 
 
 def remember(result: Any, overload: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Notes how an object was made, since the call that made it is the only plain form that it has.
+    """Store the construction recipe of an object that has no other plain form.
 
     Args:
-        result: what a call returned; anything but such an object is ignored.
+        result: what a call returned; ignored if it is any other object.
         overload: qualified name of the overload that was called.
         args: its positional arguments.
         kwargs: its keyword arguments.
     """
     if is_opaque(result, overload) or isinstance(result, torch.ScriptObject):
-        _recipes[_identity(result)] = result, overload, args, kwargs
+        _recipes[_object_key(result)] = result, overload, args, kwargs
         while len(_recipes) > _LIMIT:
             del _recipes[next(iter(_recipes))]
 
 
 def is_opaque(result: Any, overload: str) -> bool:
-    """Whether what an overload returned is a tensor whose bytes cannot be copied, or say nothing."""
-    return isinstance(result, torch.Tensor) and (overload in _HANDS_OUT_ADDRESSES or result.dtype in _PACKED)
+    """Whether the result of an overload is a tensor whose bytes cannot be copied, or mean nothing."""
+    return isinstance(result, torch.Tensor) and (overload in _RETURN_ADDRESSES or result.dtype in PACKED_DTYPES)
 
 
 def was_built(value: Any) -> bool:
-    """Whether a value is known by the call that made it: no copy of it works in its place."""
-    return isinstance(value, torch.ScriptObject | torch.Tensor) and _identity(value) in _recipes
-
-
-def _identity(value: torch.ScriptObject | torch.Tensor) -> int:
-    if isinstance(value, torch.ScriptObject):
-        return hash(value)
-    try:
-        return hash(("storage", value.untyped_storage()._cdata))
-    except (NotImplementedError, RuntimeError):  # it has no storage, and is none of ours
-        return 0
+    """Whether there is a construction recipe for a value; no copy of such a value works in its place."""
+    return bool(_recipes) and isinstance(value, torch.ScriptObject | torch.Tensor) and _object_key(value) in _recipes
 
 
 def recipe_of(value: torch.ScriptObject | torch.Tensor) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """Overload, positional and keyword arguments of the call that returned an object.
+
+    Raises:
+        Unrecordable: there is no recipe for it.
+    """
     try:
-        return _recipes[_identity(value)][1:]
-    except (KeyError, NotImplementedError, RuntimeError):
-        raise Unrecordable(f"object of class {_class_name(value)}") from None
+        return _recipes[_object_key(value)][1:]
+    except KeyError:
+        name = str(value._type().qualified_name()) if isinstance(value, torch.ScriptObject) else type(value).__name__
+        raise Unrecordable(f"object of class {name.removeprefix('__torch__.torch.classes.')}") from None
 
 
-def _class_name(value: Any) -> str:
-    return str(value._type().qualified_name()).removeprefix("__torch__.torch.classes.")
+def _object_key(value: torch.ScriptObject | torch.Tensor) -> _ObjectKey:
+    if isinstance(value, torch.ScriptObject):
+        return "object", hash(value)
+    try:
+        address: int = value.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):  # sparse and other tensors without a storage have no recipe
+        return 0
+    return address

@@ -1,4 +1,7 @@
-"""What a tensor is made of: one strided view on one storage, or the strided tensors that a sparse, nested, quantized or mkldnn one consists of."""
+"""Structure of tensors: one strided view on one storage, or several strided parts (sparse, nested, quantized, mkldnn).
+
+Encoding tensors as JSON lives in ``tensor_data``.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,36 @@ import torch
 
 from sweep.calls.call import Unrecordable
 
+#: The compressed sparse layouts.
 COMPRESSED = {torch.sparse_csr, torch.sparse_bsr, torch.sparse_csc, torch.sparse_bsc}
 _ROW_COMPRESSED = {torch.sparse_csr, torch.sparse_bsr}
 _MKLDNN = torch._mkldnn  # the one layout without a public name
 
-#: Dtypes of several elements to a byte, of which torch can make a tensor by quantizing alone.
-_PACKED = {torch.quint4x2, torch.quint2x4}
+#: The classes of tensors without behavior of their own in Python.
+PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer})
+
+#: Dtypes with several elements in a byte. torch has no constructor for such a tensor other than quantizing one.
+PACKED_DTYPES = {torch.quint4x2, torch.quint2x4}
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
-    kind = type(tensor)
-    return kind is torch.Tensor or kind is torch.nn.Parameter or kind is torch.nn.Buffer
+    """Whether a tensor is of none but torch's own plain classes, rather than a tensor subclass."""
+    return type(tensor) in PLAIN
 
 
 def is_strided(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is a strided view on one storage, and not made of several tensors or of quantized integers."""
+    """Whether a tensor is a strided view on one storage: not sparse, nested, quantized or mkldnn."""
     return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested
 
 
 def quantization(tensor: torch.Tensor) -> dict[str, Any]:
-    """What turns a quantized tensor's integers into numbers, as far as it is not tensors itself."""
+    """Parameters of a quantized tensor that are not tensors: ``scale`` and ``zero_point``, or ``axis``.
+
+    Raises:
+        Unrecordable: for a dtype or scheme that torch cannot construct again.
+    """
     scheme = tensor.qscheme()
-    if tensor.dtype in _PACKED:
+    if tensor.dtype in PACKED_DTYPES:
         raise Unrecordable(f"quantized tensor, {str(tensor.dtype).removeprefix('torch.')}")
     if scheme in (torch.per_tensor_affine, torch.per_tensor_symmetric):
         return {"scale": tensor.q_scale(), "zero_point": tensor.q_zero_point()}
@@ -39,13 +50,12 @@ def quantization(tensor: torch.Tensor) -> dict[str, Any]:
     raise Unrecordable(f"quantized tensor, {str(scheme).removeprefix('torch.')}")
 
 
-def nested_layout(tensor: torch.Tensor) -> list[Any]:
-    """Sizes, strides and offsets of the tensors in a nested one: metadata to us, though torch keeps them as values of tensors."""
-    return [part.tolist() for name, part in parts_of(tensor).items() if name != "buffer"]
-
-
 def parts_of(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The strided tensors that a sparse, nested, quantized or mkldnn tensor is made of, by its constructor's parameters."""
+    """Strided parts of a sparse, nested, quantized or mkldnn tensor, by the parameters of its constructor.
+
+    Raises:
+        Unrecordable: for another layout, or as :func:`quantization`.
+    """
     if tensor.is_quantized:
         parts = {"int_repr": tensor.int_repr()}
         if "axis" in quantization(tensor):
@@ -73,22 +83,37 @@ def parts_of(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def layout_name(tensor: torch.Tensor) -> str:
+    """Name of a layout without ``torch.``; ``nested`` and ``quantized`` count as layouts."""
     if tensor.is_nested:
         return "nested"
     return "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
 
 
-def extent(size: tuple[int, ...], stride: tuple[int, ...]) -> int:
-    """How many elements past its offset a strided tensor reaches (0 for an empty one)."""
+def extent(size: Sequence[int], stride: Sequence[int]) -> int:
+    """Number of elements from the first to the last one that a strided tensor reaches; 0 for an empty tensor.
+
+    >>> extent((2, 3), (4, 1)), extent((0, 3), (4, 1)), extent((), ())
+    (7, 0, 1)
+    """
     if 0 in size:
         return 0
-    return 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    return 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
 
 
 def on_storage(
     storage: torch.UntypedStorage, dtype: torch.dtype, offset: int, size: Sequence[int], stride: Sequence[int]
 ) -> torch.Tensor:
-    """A new strided tensor on a storage, which nothing has been written to: ``aten._version`` of it is 0."""
+    """New strided tensor on a storage.
+
+    Its version counter is 0, as of a tensor that nothing was written to: ``aten._version`` returns it.
+
+    Args:
+        storage: the storage.
+        dtype: dtype of the tensor.
+        offset: storage offset in elements.
+        size: size of the tensor.
+        stride: strides in elements.
+    """
     tensor = torch.empty(0, dtype=dtype, device=storage.device)
     tensor.set_(storage, offset, size, stride)
     torch._C._autograd._unsafe_set_version_counter((tensor,), (0,))
