@@ -1,4 +1,4 @@
-"""Calls survive the way to disk and back, and print as Python that makes the same call."""
+"""Arguments are built again from their plain form as they were, and print as Python that makes the same call."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import pytest
 import torch
 
 from sweep.calls.call import Unrecordable
-
 from sweep.calls.codec import KEPT_BYTES, LARGEST_BYTES, build, encode, signature
-
-from sweep.calls.recipes import remember, was_built
 from sweep.calls.printing import expression
+from sweep.calls.recipes import remember, was_built
 
 
-def made(*args, **kwargs):
+def recorded(*args, **kwargs):
     return encode("aten.test.default", args, kwargs, device="cpu", source="test")
 
 
@@ -44,9 +42,9 @@ NESTED = torch.nested.as_nested_tensor([torch.zeros(2, 3), torch.ones(4, 3)])
 
 @pytest.mark.parametrize("name", sorted(TENSORS))
 @pytest.mark.parametrize("own", [True, False])
-def test_tensors_come_back_with_metadata_and_values(name, own):
+def test_tensors_are_built_with_their_metadata_and_values(name, own):
     tensor = TENSORS[name]
-    [rebuilt], _ = build(made(tensor), "cpu", own=own)
+    [rebuilt], _ = build(recorded(tensor), "cpu", own=own)
     assert metadata(rebuilt) == metadata(tensor)
     assert torch.equal(
         torch.nan_to_num(rebuilt.resolve_neg().resolve_conj()), torch.nan_to_num(tensor.resolve_neg().resolve_conj())
@@ -54,23 +52,23 @@ def test_tensors_come_back_with_metadata_and_values(name, own):
 
 
 @pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
-def test_sparse_tensors_come_back(layout):
+def test_sparse_tensors_are_built_again(layout):
     tensor = torch.tensor([[0.0, 1], [2, 0]]).to_sparse(layout=layout)
-    [rebuilt], _ = build(made(tensor), "cpu")
+    [rebuilt], _ = build(recorded(tensor), "cpu")
     assert rebuilt.layout == layout
     assert torch.equal(rebuilt.to_dense(), tensor.to_dense())
 
 
-def test_a_nested_tensor_comes_back_as_it_lies_in_memory():
-    [rebuilt], _ = build(made(NESTED.transpose(1, 2)), "cpu")
+def test_a_nested_tensor_is_built_with_its_memory_layout():
+    [rebuilt], _ = build(recorded(NESTED.transpose(1, 2)), "cpu")
     assert [(metadata(part), part.tolist()) for part in rebuilt.unbind()] == [
         (metadata(part), part.tolist()) for part in NESTED.transpose(1, 2).unbind()
     ]
 
 
-def test_scalars_and_structures_come_back_with_their_types():
+def test_scalars_and_containers_keep_their_types():
     args = (1, True, 2.0, float("inf"), 1j, None, "mode", [1, 2], torch.float16, torch.strided, torch.channels_last)
-    rebuilt, kwargs = build(made(*args, device=torch.device("cpu"), pair=(1, 2)), "cpu")
+    rebuilt, kwargs = build(recorded(*args, device=torch.device("cpu"), pair=(1, 2)), "cpu")
     assert [(type(v), v) for v in rebuilt] == [(type(v), v) for v in args]
     assert kwargs == {"device": torch.device("cpu"), "pair": (1, 2)}
 
@@ -78,28 +76,28 @@ def test_scalars_and_structures_come_back_with_their_types():
 def test_aliasing_between_arguments_is_kept():
     base = torch.arange(12.0)
     left, right = base[:6], base[3:9]
-    (a, b, c, d), _ = build(made(left, right, left, torch.zeros(2)), "cpu")
+    (a, b, c, d), _ = build(recorded(left, right, left, torch.zeros(2)), "cpu")
     assert a is c
     assert a.untyped_storage()._cdata == b.untyped_storage()._cdata != d.untyped_storage()._cdata
     a.fill_(7)
     assert b[:3].tolist() == [7, 7, 7]
 
 
-def test_rebuilt_arguments_are_their_own():
-    call = made(torch.zeros(3))
+def test_built_arguments_have_memory_of_their_own():
+    call = recorded(torch.zeros(3))
     build(call, "cpu")[0][0].fill_(5)
     assert build(call, "cpu")[0][0].tolist() == [0, 0, 0]
 
 
-def test_a_storage_that_was_written_down_can_still_be_resized():
+def test_an_encoded_tensor_can_still_be_resized():
     tensor = torch.zeros(2)
-    made(tensor)
+    recorded(tensor)
     assert tensor.resize_(100).shape == (100,)
 
 
-def test_large_floating_values_are_made_again_in_their_range():
+def test_large_floating_point_storages_are_refilled_within_their_range():
     tensor = torch.rand(KEPT_BYTES // 4 + 1) + 3
-    call = made(tensor)
+    call = recorded(tensor)
     assert len(call.data) == 0
     [first], _ = build(call, "cpu")
     assert metadata(first) == metadata(tensor)
@@ -108,13 +106,13 @@ def test_large_floating_values_are_made_again_in_their_range():
     assert torch.equal(first, build(call, "cpu")[0][0])
 
 
-def test_what_has_no_plain_form_says_why():
+def test_arguments_without_a_plain_form_are_refused_with_the_reason():
     with pytest.raises(Unrecordable, match="tensor subclass"):
-        made(torch.zeros(2).as_subclass(Subclass))
+        recorded(torch.zeros(2).as_subclass(Subclass))
     with pytest.raises(Unrecordable, match="argument of type object"):
-        made(object())
+        recorded(object())
     with pytest.raises(Unrecordable, match="bytes of values"):
-        made(torch.zeros(LARGEST_BYTES // 8 + 1, dtype=torch.int64))
+        recorded(torch.zeros(LARGEST_BYTES // 8 + 1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(
@@ -133,19 +131,19 @@ def test_what_has_no_plain_form_says_why():
 )
 def test_different_calls_have_different_signatures_and_keys(one, other):
     assert signature(one, {}) != signature(other, {})
-    assert made(*one).as_json()["id"] != made(*other).as_json()["id"]
+    assert recorded(*one).as_json()["id"] != recorded(*other).as_json()["id"]
 
 
-def test_values_do_not_make_a_call_another_one():
+def test_values_of_tensors_are_not_part_of_the_identity():
     assert signature((torch.zeros(2),), {"a": 1.5}) == signature((torch.ones(2),), {"a": 1.5})
-    assert made(torch.zeros(2)).as_json()["id"] == made(torch.ones(2)).as_json()["id"]
+    assert recorded(torch.zeros(2)).as_json()["id"] == recorded(torch.ones(2)).as_json()["id"]
 
 
 @pytest.mark.parametrize("name", sorted(TENSORS))
 @pytest.mark.parametrize("fill", ["zeros", "ones", "exact"])
 def test_a_printed_call_makes_the_same_call(name, fill):
     tensor = TENSORS[name]
-    text = expression(made([tensor, 2], scale=1.5), "cpu", fill, callee="capture")
+    text = expression(recorded([tensor, 2], scale=1.5), "cpu", fill, callee="capture")
     ([rebuilt, two],), kwargs = eval(text, {"torch": torch, "capture": lambda *a, **k: (a, k)})
     # The printed storage begins where the tensor's does and ends with the last element that it reaches.
     assert metadata(rebuilt) == metadata(tensor)
@@ -158,7 +156,7 @@ def test_a_printed_call_makes_the_same_call(name, fill):
 
 def test_a_printed_call_keeps_shared_storages():
     base = torch.arange(4.0)
-    text = expression(made(base[:2], base[2:], base), "cpu", "exact", callee="capture")
+    text = expression(recorded(base[:2], base[2:], base), "cpu", "exact", callee="capture")
     a, b, c = eval(text, {"torch": torch, "capture": lambda *a: a})
     assert a.untyped_storage()._cdata == b.untyped_storage()._cdata == c.untyped_storage()._cdata
     assert (a.tolist(), b.tolist()) == ([0, 1], [2, 3])
@@ -166,12 +164,12 @@ def test_a_printed_call_keeps_shared_storages():
 
 def test_a_call_prints_with_the_device_where_it_is_not_the_cpu():
     assert (
-        expression(made(torch.zeros(2)), "cuda", "zeros")
+        expression(recorded(torch.zeros(2)), "cuda", "zeros")
         == "torch.ops.aten.test.default(torch.zeros((2,), dtype=torch.float32, device='cuda'))"
     )
 
 
-# --- what only an operator can make ------------------------------------------------------------------------------------
+# --- construction recipes and quantized tensors ---------------------------------------------------------------------------------
 
 
 def quantized_by_channel():
@@ -191,9 +189,9 @@ QUANTIZED = {
 
 
 @pytest.mark.parametrize("name", QUANTIZED)
-def test_quantized_tensors_come_back(name):
+def test_quantized_tensors_are_built_again(name):
     tensor = QUANTIZED[name]()
-    call = made(tensor)
+    call = recorded(tensor)
     [rebuilt], _ = build(call, "cpu")
     assert metadata(rebuilt) == metadata(tensor)
     assert rebuilt.qscheme() == tensor.qscheme()
@@ -202,15 +200,15 @@ def test_quantized_tensors_come_back(name):
     assert torch.equal(printed.dequantize(), tensor.dequantize())
 
 
-def test_a_quantized_tensor_that_cannot_be_made_again_as_it_lies_is_not_recorded():
+def test_a_quantized_tensor_with_other_strides_is_refused():
     with pytest.raises(Unrecordable, match="neither contiguous nor channels-last"):
-        made(torch.quantize_per_tensor(torch.randn(2, 3), 0.1, 3, torch.quint8).t())
+        recorded(torch.quantize_per_tensor(torch.randn(2, 3), 0.1, 3, torch.quint8).t())
 
 
-def test_quantized_calls_with_other_scales_are_other_calls():
+def test_the_scale_of_a_quantized_tensor_is_part_of_the_identity():
     first, second = (torch.quantize_per_tensor(torch.zeros(2), scale, 0, torch.quint8) for scale in (0.1, 0.2))
     assert signature((first,), {}) != signature((second,), {})
-    assert made(first).key() != made(second).key()
+    assert recorded(first).key() != recorded(second).key()
 
 
 def packed():
@@ -222,29 +220,31 @@ def packed():
     return result, weight
 
 
-def test_an_object_is_written_as_the_call_that_made_it():
+def test_an_object_is_encoded_as_its_construction_recipe():
     result, weight = packed()
-    call = made(result)
+    call = recorded(result)
     [rebuilt], _ = build(call, "cpu")
     assert torch.equal(torch.ops.quantized.linear_unpack(rebuilt)[0].dequantize(), weight.dequantize())
     assert expression(call, "cpu", "exact").startswith("torch.ops.aten.test.default(torch.ops.quantized.linear_prepack.default(")
     assert signature((result,), {}) == signature((rebuilt,), {})
 
 
-def test_an_object_that_nobody_saw_being_made_is_not_recorded():
+def test_an_object_without_a_construction_recipe_is_refused():
     unseen = torch.ops.quantized.linear_prepack(torch.quantize_per_tensor(torch.randn(4, 8), 0.1, 0, torch.qint8), None)
     with pytest.raises(Unrecordable, match=r"object of class quantized\.LinearPackedParamsBase"):
-        made(unseen)
+        recorded(unseen)
 
 
-def test_the_layout_a_call_was_put_in_is_written_but_makes_no_other_call():
-    plain, put = (encode("aten.abs.default", (torch.zeros(2),), {}, device="cpu", source="", layout=x) for x in ("", "sliced"))
-    assert put.as_json()["layout"] == "sliced"
-    assert plain.as_json()["id"] == put.as_json()["id"]
+def test_the_name_of_a_variant_is_stored_and_not_part_of_the_identity():
+    plain, variant = (
+        encode("aten.abs.default", (torch.zeros(2),), {}, device="cpu", source="", variant=x) for x in ("", "sliced")
+    )
+    assert variant.as_json()["variant"] == "sliced"
+    assert plain.as_json()["id"] == variant.as_json()["id"]
 
 
-def addressed():
-    """A tensor of bytes in which an address lies, and the weights that are there."""
+def address_tensor():
+    """A tensor whose bytes are an address, and the weight at that address."""
     pack, weight = torch.ops.aten.fbgemm_pack_gemm_matrix_fp16.default, torch.randn(4, 8)
     result = pack(weight)
     remember(result, "aten.fbgemm_pack_gemm_matrix_fp16.default", (weight,), {})
@@ -252,9 +252,9 @@ def addressed():
 
 
 @pytest.mark.skipif("fbgemm" not in torch.backends.quantized.supported_engines, reason="needs FBGEMM")
-def test_a_tensor_that_holds_an_address_is_written_as_the_call_that_made_it():
-    result, weight = addressed()
-    call = made(result)
+def test_a_tensor_that_holds_an_address_is_encoded_as_its_construction_recipe():
+    result, weight = address_tensor()
+    call = recorded(result)
     assert call.number_of_elements() == weight.numel()
     [rebuilt], _ = build(call, "cpu")
     x, bias = torch.randn(3, 8), torch.zeros(4)
@@ -269,13 +269,13 @@ def test_a_tensor_that_holds_an_address_is_written_as_the_call_that_made_it():
     assert signature((result,), {}) == signature((rebuilt,), {})
 
 
-def test_a_tensor_of_several_elements_to_a_byte_is_written_as_the_call_that_made_it():
+def test_a_tensor_of_a_packed_dtype_is_encoded_as_its_construction_recipe():
     args = (torch.randn(10, 8), torch.full((10,), 0.1), torch.zeros(10), 0, torch.quint4x2)
     result = torch.ops.aten.quantize_per_channel.default(*args)
     with pytest.raises(Unrecordable, match="quantized tensor, quint4x2"):
-        made(result)
+        recorded(result)
     remember(result, "aten.quantize_per_channel.default", args, {})
-    [rebuilt], _ = build(made(result), "cpu")
+    [rebuilt], _ = build(recorded(result), "cpu")
     assert rebuilt.dtype is torch.quint4x2
     rows = [
         torch.ops.quantized.embedding_4bit(torch.ops.quantized.embedding_bag_prepack(weight), torch.tensor([0, 7, 9]))
@@ -284,7 +284,7 @@ def test_a_tensor_of_several_elements_to_a_byte_is_written_as_the_call_that_made
     assert torch.equal(*rows)
 
 
-def test_nothing_was_written_to_a_tensor_that_is_made_for_a_call():
+def test_a_built_tensor_has_version_0():
     call = encode("aten._version.default", (torch.zeros(2, 3).mT,), {}, device="cpu", source="test")
     [tensor], _ = build(call, "cpu")
     assert tensor._version == 0

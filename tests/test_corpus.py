@@ -1,8 +1,10 @@
-"""A corpus comes back as it was written, and one that is damaged says so, where, and what to run."""
+"""A corpus is read as it was written; a damaged one raises an error that names the file and what to run."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,12 +12,12 @@ import torch
 
 from sweep.calls import corpus
 from sweep.calls.codec import build, encode
-from sweep.calls.corpus import CorpusError
+from sweep.errors import CorpusError
 
 NAME = "aten.test.default"
 
 
-def made(*args):
+def recorded(*args):
     return encode(NAME, args, {}, device="cpu", source="test")
 
 
@@ -26,7 +28,7 @@ def written(folder, *calls):
 
 
 def whole(folder):
-    path = written(folder, made(torch.arange(3.0), 1), made(torch.arange(5), 2))
+    path = written(folder, recorded(torch.arange(3.0), 1), recorded(torch.arange(5), 2))
     manifest = {"format": corpus.FORMAT, "overloads": {NAME: {"calls": 2, "bytes": path.stat().st_size}}}
     (folder / corpus.MANIFEST).write_text(json.dumps(manifest))
     return path
@@ -41,9 +43,9 @@ def refused(function, *args):
     return message
 
 
-def test_calls_and_values_come_back(tmp_path):
+def test_calls_are_loaded_with_their_values(tmp_path):
     tensors = [torch.arange(3.0), torch.arange(5), torch.empty(0), torch.tensor(1 + 2j)]
-    written(tmp_path, *(made(tensor, at) for at, tensor in enumerate(tensors)))
+    written(tmp_path, *(recorded(tensor, at) for at, tensor in enumerate(tensors)))
     loaded = corpus.load(tmp_path, NAME)
     assert [(call.overload, call.source) for call in loaded] == [(NAME, "test")] * 4
     for at, (call, tensor) in enumerate(zip(loaded, tensors, strict=True)):
@@ -53,7 +55,7 @@ def test_calls_and_values_come_back(tmp_path):
 
 
 def test_a_file_read_call_by_call_can_be_written_again_to_the_same_bytes(tmp_path):
-    path = written(tmp_path, made(torch.arange(3.0)), made(torch.arange(5)))
+    path = written(tmp_path, recorded(torch.arange(3.0)), recorded(torch.arange(5)))
     calls, chunks = zip(*corpus.read_file(path), strict=True)
     again = tmp_path / "again.npz"
     assert corpus.write_file(again, list(calls), list(chunks)) == path.stat().st_size
@@ -62,7 +64,7 @@ def test_a_file_read_call_by_call_can_be_written_again_to_the_same_bytes(tmp_pat
 
 
 def test_calls_read_one_by_one_are_as_they_were_described(tmp_path):
-    call = made(torch.arange(3.0), torch.arange(4))
+    call = recorded(torch.arange(3.0), torch.arange(4))
     [(described, chunk)] = corpus.read_file(written(tmp_path, call))
     assert described == call.as_json()
     assert bytes(chunk) == bytes(call.data)
@@ -91,7 +93,7 @@ def test_a_flipped_byte_is_refused_or_harmless_wherever_it_is(tmp_path, mask):
 
 
 def test_a_flipped_value_is_refused(tmp_path):
-    path = written(tmp_path, made(torch.full((64,), 7, dtype=torch.uint8)))
+    path = written(tmp_path, recorded(torch.full((64,), 7, dtype=torch.uint8)))
     content = path.read_bytes()
     path.write_bytes(content.replace(b"\7" * 64, b"\7" * 63 + b"\6"))
     assert path.read_bytes() != content
@@ -183,16 +185,26 @@ def test_a_manifest_whose_file_has_another_size_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("length", [1, 63, 64, 1000])
-def test_calls_are_read_into_memory_that_begins_where_torchs_own_would(length):
-    for _ in range(20):  # where an allocator puts the next block is its own business
+def test_values_are_loaded_to_an_aligned_address(length):
+    for _ in range(20):
         copy = corpus.aligned(np.arange(length, dtype=np.uint8))
         assert copy.ctypes.data % corpus.ALIGNMENT == 0
         assert copy.tobytes() == np.arange(length, dtype=np.uint8).tobytes()
 
 
-def test_every_storage_of_a_corpus_file_begins_on_such_a_boundary(tmp_path):
+def test_every_storage_of_a_corpus_file_is_aligned(tmp_path):
     calls = [encode("aten.add.Tensor", (torch.ones(n), torch.ones(n)), {}, device="cpu", source="") for n in (1, 3, 50)]
     corpus.write_file(tmp_path / "aten.add.Tensor.npz", [c.as_json() for c in calls], [bytes(c.data) for c in calls])
     for call in corpus.load(tmp_path, "aten.add.Tensor"):
         args, _ = build(call, "cpu", own=False)
         assert [a.data_ptr() % corpus.ALIGNMENT for a in args] == [0, 0]
+
+
+def test_the_corpus_is_read_without_torch():
+    program = "import sys; import sweep.calls.corpus; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_corpus_that_cannot_be_written_names_the_file(tmp_path):
+    with pytest.raises(CorpusError, match=r"cannot write .*nowhere.*No such file or directory"):
+        corpus.write_file(tmp_path / "nowhere" / f"{NAME}.npz", [], [])

@@ -19,7 +19,7 @@ def representatives(calls: list[Call], limit: int) -> list[Call]:
         limit: largest number of calls to select.
 
     Returns:
-        The selected calls. Of several that add equally many features the smallest is taken, those of fewer than two elements last.
+        The selected calls. Of those that add equally many features the smallest is taken, but one of less than two elements last.
     """
     by_size = sorted(calls, key=lambda call: (call.number_of_elements() < 2, call.number_of_elements(), call.key()))
     waiting = [(features(call), call) for call in by_size]

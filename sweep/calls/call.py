@@ -108,7 +108,7 @@ class Call:
     >>> int_abs.key()
     '[[-1],{},[]]'
     >>> int_abs.as_json()["id"]
-    '91be06cfc1e0a1c3fd6ed5c1'
+    '6f80df42d2b1aa368f8deb5a'
     """
 
     overload: str

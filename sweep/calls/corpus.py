@@ -1,7 +1,7 @@
 """The corpus on disk: one ``.npz`` of recorded calls per overload, and a manifest of what they were recorded from.
 
-A file holds two arrays of bytes: ``calls`` (JSON) and ``data`` (values of storages). It is read with ``allow_pickle=False``: nothing
-in a corpus is executed. Making a corpus lives in ``recording``. No torch.
+A file holds two arrays of bytes: ``calls`` (JSON) and ``data`` (values of storages). It is read with ``allow_pickle=False``:
+nothing in a corpus is executed. Making a corpus lives in ``recording``. No torch.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def expression(call: Call, device: str, fill: str, *, callee: str | None = None)
 
 
 def written(call: Call, device: str) -> tuple[str, bool]:
-    """Text of a call, with its recorded values if they can be printed and simpler ones otherwise; and whether they are recorded."""
+    """Text of a call with its recorded values, or simpler ones if those cannot be printed; and whether they are recorded."""
     texts = {fill: expression(call, device, fill) for fill in reversed(FILLS)}
     return next(filter(None, texts.values()), f"torch.ops.{call.overload}(...)"), texts["exact"] is not None
 
