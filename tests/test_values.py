@@ -133,7 +133,7 @@ CORPUS = {
     "aten.add.Tensor": [(t := torch.zeros(3), t), (t, t[:]), (t, torch.zeros(3)), (t, torch.ones(3)), (t, 1), (t, True)],
     "aten.set_.source_Storage": [(torch.zeros(2), torch.zeros(n).untyped_storage()) for n in (0, 2, 5, 5)],
     "aten.cat.default": [([t, t],), ([t, t[:]],), ((t, t),), ([t, t[1:]],), ([t, t, t], 0), ([t, t, t], 0)],
-    "aten.mm.default": [(x, y) for x in (torch.eye(2), torch.eye(2).to_sparse()) for y in (x, x.clone(), x.clone(), torch.eye(2).mT)],
+    "aten.mm.default": [(x, y) for x in (torch.eye(2), torch.eye(2).to_sparse()) for y in (x, x.mT, x.clone(), x.clone())],
     "aten.clone.default": [(torch.nested.as_nested_tensor([torch.zeros(n)]),) for n in (2, 2, 3)],
 }  # fmt: skip
 
