@@ -1,4 +1,4 @@
-"""Text files are replaced whole: whoever looks sees the old text or the new one, whatever happens in between."""
+"""Replacing text files whole, and the lock of the project. Knows nothing of what the files hold; no torch."""
 
 from __future__ import annotations
 
@@ -11,38 +11,44 @@ from pathlib import Path
 
 
 def replace(path: Path, text: str) -> None:
-    """Gives a file a new text. Raises as :func:`replace_all`."""
+    """Replaces the text of a file, as :func:`replace_all` does.
+
+    Raises:
+        OSError: it could not be written, with its path as ``filename``; it is as it was.
+    """
     replace_all({path: text})
 
 
 def replace_all(texts: Mapping[Path, str]) -> None:
-    """Gives several files new texts: all are written beside their places before the first one is renamed there.
+    """Replaces the texts of several files.
+
+    Every text is on disk, under a temporary name, before the first file is renamed. A reader sees an old text or a new one.
 
     Args:
-        texts: file -> its new text; folders that are missing are made.
+        texts: file -> its new text; missing folders are made.
 
     Raises:
         OSError: one could not be written, with its path as ``filename``; all of them are as they were.
     """
-    beside: dict[Path, Path] = {}
+    temporary: dict[Path, Path] = {}
     try:
         for path, text in texts.items():
             try:
-                _write(path, text, beside)
+                _write(path, text, temporary)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
         for path in texts:
-            os.replace(beside[path], path)
-            del beside[path]
+            os.replace(temporary[path], path)
+            del temporary[path]
     finally:
-        for written in beside.values():
-            written.unlink(missing_ok=True)
+        for leftover in temporary.values():
+            leftover.unlink(missing_ok=True)
 
 
-def _write(path: Path, text: str, beside: dict[Path, Path]) -> None:
+def _write(path: Path, text: str, temporary: dict[Path, Path]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    beside[path] = Path(name)
+    temporary[path] = Path(name)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
@@ -51,10 +57,18 @@ def _write(path: Path, text: str, beside: dict[Path, Path]) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the one right to change a folder's files; who comes second waits. It leaves nothing there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+def locked(path: Path) -> Iterator[None]:
+    """Exclusive lock on a folder or file; blocks until free. The system releases it when its process ends.
+
+    Args:
+        path: what to lock. If nothing is there, a folder is made; nothing is ever written into it.
+
+    Raises:
+        OSError: it cannot be made or opened.
+    """
+    if not path.exists():
+        path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

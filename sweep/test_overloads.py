@@ -1,4 +1,4 @@
-"""One item per overload: what the sweep finds must be exactly what the expect file says."""
+"""One item per overload: its result must be exactly what its expect file says. How an overload is run is in ``isolation``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 import expecttest
 import pytest
 
-from sweep.expect import expect_file as expect
-from sweep.findings.finding import NOT_CALLED, Result
-from sweep.report.report import Verdict
-from sweep.isolation.sandbox import ChildError
-from sweep.session import Plan
+from sweep import expect
+from sweep.errors import CorpusError
+from sweep.expect import Verdict
+from sweep.findings.finding import Result, Status
+from sweep.findings.reason import Reason, ReasonKind
 from sweep.isolation.supervisor import Supervisor
+from sweep.plan import Plan
 
 _files = functools.cache(expect.load)
 
@@ -26,51 +27,52 @@ def test_overload(
     supervisor: Supervisor,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Runs an overload's calls under every crossref and compares the outcome with its section."""
+    """Runs an overload's calls under every crossref and compares the result with its section."""
     expected = expect.UNKNOWN_TEXT
     file = _files(Path(plan.results)).get(overload.partition(".")[0])
     if file is not None:
         expected = file.text_of(overload, None if plan.all_crossrefs else plan.crossrefs)
     try:
-        result, found = _find(overload, plan, supervisor, expected)
-    except ChildError as error:
-        if error.name != "CorpusError":
-            raise
-        record_property("sweep_damage", error.message)
-        raise pytest.fail.Exception(error.message, pytrace=False) from None
-    record_property("status", result.status)
-    record_property("sweep_result", Verdict(result, expected, found).as_json())
-    if result.again:
-        pytest.fail(
-            f"flaky: a second run in a fresh process found something else\nfirst:\n{found}second:\n{result.again}", pytrace=False
-        )
-    if plan.expected and expected != found and not expect.accepting():
-        name = f"[{overload}]\n"
+        verdict = judge(overload, plan, supervisor, expected)
+    except CorpusError as error:
+        record_property("sweep_damage", str(error))
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+    result = verdict.result
+    record_property("status", result.status.value)
+    record_property("sweep_verdict", verdict.to_bytes())
+    if result.rerun is not None:
+        texts = f"first:\n{verdict.actual}second:\n{expect.text_of_result(result.rerun)}"
+        pytest.fail(f"flaky: a second run in a fresh process found something else\n{texts}", pytrace=False)
+    if plan.expected and verdict.change is not None and not expect.accepting():
+        header = f"[{overload}]\n"
+        command = f"To accept what was found: {plan.accept_command(overload)}"
         try:
-            expecttest.assert_eq(name + expected, name + found, msg=f"To accept what was found: {plan.accept_command(overload)}")
-        except AssertionError as difference:  # the lines of this file and of expecttest that lead to it tell nobody anything
+            expecttest.assert_eq(header + expected, header + verdict.actual, msg=command)
+        except AssertionError as difference:  # without the frames of this file and of expecttest
             raise pytest.fail.Exception(str(difference), pytrace=False) from None
-    if result.status == NOT_CALLED:
+    if result.status is Status.NOT_CALLED:
         pytest.skip(f"not called: {result.reason}")
 
 
-def _find(overload: str, plan: Plan, supervisor: Supervisor, expected: str) -> tuple[Result, str]:
-    """What the sweep says about an overload, and as an expect file has it.
+def judge(overload: str, plan: Plan, supervisor: Supervisor, expected: str) -> Verdict:
+    """Runs an overload and compares the result with its baseline.
 
-    What the expect files do not say is asked for twice, the second time in a fresh process, wherever that counts: if the answers
-    differ it is neither a regression nor to be accepted.
+    A result that is unexpected, or that is to be accepted and is not simple agreement, is checked by a second run in a fresh
+    process: if that finds something else, the overload is flaky.
+
+    Raises:
+        CorpusError: the file of the overload's recorded calls cannot be read.
     """
-    reason = plan.reasons.get(overload)
-    if reason is None:
-        return Result(overload, reason="no such overload in this torch"), expect.ABSENT_TEXT
-    if reason:
+    partial = not plan.all_crossrefs
+    reason = plan.reasons.get(overload, Reason(ReasonKind.ABSENT))
+    if reason is not None:
         result = Result(overload, reason=reason)
-        return result, expect.text_of_result(result)
+        return Verdict(result, expected, expect.text_of_result(result), partial)
     result = supervisor.run(overload)
-    found = expect.text_of_result(result)
-    counts = plan.expected or expect.accepting()
-    if counts and found != (expected if plan.expected else expect.AGREE_TEXT):
-        again = expect.text_of_result(supervisor.rerun_in_fresh_process(overload))
-        if again != found:
-            result = dataclasses.replace(result, again=again)
-    return result, found
+    verdict = Verdict(result, expected, expect.text_of_result(result), partial)
+    unexpected = verdict.change is not None if plan.expected else verdict.actual != expect.AGREE_TEXT
+    if unexpected and (plan.expected or expect.accepting()):
+        rerun = supervisor.rerun_in_fresh_process(overload)
+        if expect.text_of_result(rerun) != verdict.actual:
+            return dataclasses.replace(verdict, result=dataclasses.replace(result, rerun=rerun))
+    return verdict

@@ -1,4 +1,4 @@
-"""What a run reports: the verdicts of a run as plain data, and one renderer per file over them.
+"""What a run reports: a run as plain data, ``run.jsonl``, and one renderer per file over it; also naming overdue overloads.
 
-The expect format lives in ``expect``. Runs in the parent; no torch.
+The expect format and accepting live in ``expect``. Runs in the parent; no torch.
 """

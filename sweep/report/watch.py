@@ -1,4 +1,4 @@
-"""Says which overloads are taking long while they do, so that whoever waits knows what for."""
+"""Names overloads that are taking long while they run. What they did is the business of ``collector``."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 
 import pytest
 
-#: Seconds after which an overload is named, and again each time it has taken twice as long.
+#: Seconds after which an overload is named, and again each time that it has taken twice as long.
 PATIENCE = 30.0
 
 
 class Watch:
-    """A pytest plugin of the process that has the terminal; xdist tells it what its workers start and finish.
+    """A pytest plugin of the process that has the terminal; under xdist it learns there what workers start and finish.
 
     Args:
-        config: pytest's.
+        config: pytest's configuration.
         patience: seconds after which an overload is named for the first time.
     """
 
     def __init__(self, config: pytest.Config, patience: float = PATIENCE) -> None:
         self._config = config
         self._patience = patience
-        self._running: dict[str, tuple[float, float]] = {}  # item -> when it started, and after how long it is named next
+        self._running: dict[str, tuple[float, float]] = {}  # node id -> when it started, and after how long to name it next
         self._lock = threading.Lock()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="sweep-watch", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="sweep-watch", daemon=True)
 
     def pytest_sessionstart(self) -> None:
         self._thread.start()
@@ -51,13 +51,14 @@ class Watch:
         lines = []
         with self._lock:
             for nodeid, (started, after) in sorted(self._running.items()):
-                taken = time.monotonic() - started
-                if taken >= after:
+                seconds = time.monotonic() - started
+                if seconds >= after:
                     self._running[nodeid] = (started, 2 * after)
-                    lines.append(f"still running after {taken:.0f} s: {nodeid.partition('[')[2].rstrip(']') or nodeid}")
+                    overload = nodeid.partition("[")[2].removesuffix("]") or nodeid
+                    lines.append(f"still running after {seconds:.0f} s: {overload}")
         return lines
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
         while not self._done.wait(min(self._patience / 4, 1.0)):
             for line in self.overdue():
