@@ -14,7 +14,17 @@ from sweep.progress import Phase
 
 
 class SweepError(Exception):
-    """Base of all errors of this project; an instance can be pickled and is equal in meaning on the other side."""
+    """Base of all errors of this project; an instance can be pickled and is equal in meaning on the other side.
+
+    Attributes:
+        call: position of the call that a child process was making when it raised this; -1 if it was making none.
+        phase: what it was doing.
+        checkpoints: what it had saved before, in order.
+    """
+
+    call: int = -1
+    phase: Phase = Phase()
+    checkpoints: Sequence[Any] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)

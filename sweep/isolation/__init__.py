@@ -1,4 +1,5 @@
-"""The parent's side of isolation: sandboxes, the fork server, the child's bootstrap, and the supervisor of one overload's calls.
+"""Isolation: child processes with limits, the fork server that they come from, and the supervisor of one overload's calls.
 
-What a child runs lives in ``execution`` and ``recording`` and is named by strings here. Runs in the parent (``child`` in the child); no torch.
+What a child runs lives in ``execution``, ``recording`` and ``operators`` and is named here by strings alone. Runs in the parent,
+which never imports torch; ``child`` and the main loop of ``fork_server`` run on the other side.
 """

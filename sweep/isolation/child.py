@@ -1,81 +1,109 @@
-"""The child process: answers requests by calling named functions, and leaves a trace of what it is doing in shared memory.
+"""The loop of a child process: it calls the functions that requests name, and writes heartbeats to shared memory.
 
-What a function finds on its way it can tell before it returns, so that it outlives the process. Forked by ``fork_server``; knows
-nothing of what it is asked to run.
+The process itself is forked by ``fork_server``; what the functions do lives in the rooms that define them.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
-import json
+import inspect
 import mmap
 import os
+import pickle
 import resource
 import shutil
 import signal
-import struct
 import sys
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-#: What the trace holds: a counter that grows with every heartbeat, the call's position, and the phase's name in UTF-8.
-HEARTBEAT = struct.Struct("<qq48s")
+from sweep.errors import ChildFailedError, SweepError
+from sweep.isolation import messages
+from sweep.isolation.messages import Checkpoint, Raised, Request, Returned
+from sweep.progress import Beat, Phase, Progress
 
 _PR_SET_PDEATHSIG = 1
 
 
-def go_with_parent() -> None:
-    """Has this process killed when its parent is: that cannot take it along, and the kernel can."""
+def die_with_parent() -> None:
+    """Has the kernel kill this process when its parent ends, which a parent that is killed cannot do itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def serve(connection: Connection, shared: mmap.mmap, memory: int) -> None:
-    """Serves requests until the other side hangs up.
+def serve(connection: Connection, heartbeat: mmap.mmap, memory: int) -> None:
+    """Serves requests until the parent closes the connection.
 
     Args:
-        connection: where they come from.
-        shared: the memory of the trace.
-        memory: bytes of address space this process may have; 0 is no limit.
+        connection: where requests come from and replies go.
+        heartbeat: the shared memory of the heartbeat.
+        memory: limit of this process's address space in bytes; 0 is no limit.
     """
     if memory:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    count = 0
-
-    def heartbeat(call: int, phase: str) -> None:
-        nonlocal count
-        count += 1
-        HEARTBEAT.pack_into(shared, 0, count, call, phase.encode()[:48])
-
-    def tell(found: Any) -> None:
-        connection.send_bytes(json.dumps({"told": found}).encode())
-
+    server = _Server(connection, heartbeat)
     folder = Path.cwd()
     while True:
         try:
-            request = json.loads(connection.recv_bytes())
+            request = connection.recv_bytes()
         except EOFError:
             return
-        module, _, function = request["function"].partition(":")
-        heartbeat(-1, "start")
-        _empty(folder)  # what one request left there would change what the next one finds
+        _empty(folder)  # files that one request left behind would change what the next one sees
+        connection.send_bytes(server.reply(request))
+        os.ftruncate(1, 0)  # standard output is a file that nobody reads; an operator that prints a lot would fill the disk
+
+
+class _Server:
+    """Answers requests and reports their progress."""
+
+    def __init__(self, connection: Connection, heartbeat: mmap.mmap) -> None:
+        self._connection = connection
+        self._heartbeat = heartbeat
+        self._beat = Beat(0, -1, Phase())
+        self._progress = Progress(self._write_beat, self._send_checkpoint)
+
+    def reply(self, encoded: bytes) -> bytes:
+        """Calls the function of a request and returns the reply as bytes."""
+        self._write_beat(-1, Phase())
         try:
-            helpers = {"heartbeat": heartbeat, "tell": tell} if request["tells"] else {"heartbeat": heartbeat}
-            value = getattr(importlib.import_module(module), function)(**request["arguments"], **helpers)
-            reply = json.dumps({"value": value})
-        except BaseException as error:  # the parent raises it anew, with this traceback
-            reply = json.dumps({"error": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()})
-        connection.send_bytes(reply.encode())
-        # What an operator printed belongs to no one; without this, a talkative one would fill the disk.
-        os.ftruncate(1, 0)
+            request: Request = pickle.loads(encoded)
+            function = _function(request.function)
+            progress = {"progress": self._progress} if _takes_progress(function) else {}
+            return messages.encode(Returned(function(**request.arguments, **progress)))
+        except SweepError as error:
+            return messages.encode(Raised(error))
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of an operator as well
+            failed = ChildFailedError(type(error).__name__, str(error), traceback.format_exc(), self._beat.call, self._beat.phase)
+            return messages.encode(Raised(failed))
+
+    def _write_beat(self, call: int, phase: Phase) -> None:
+        self._beat = Beat(self._beat.count + 1, call, phase)
+        self._beat.pack_into(self._heartbeat)
+
+    def _send_checkpoint(self, data: Any) -> None:
+        self._connection.send_bytes(messages.encode(Checkpoint(data)))
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function
+
+
+@functools.cache
+def _takes_progress(function: Callable[..., Any]) -> bool:
+    return "progress" in inspect.signature(function).parameters
 
 
 def _empty(folder: Path) -> None:
-    with os.scandir(folder) as left:
-        for entry in left:
+    """Removes everything in a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:

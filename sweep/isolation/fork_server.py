@@ -1,9 +1,11 @@
-"""The fork_server: a process that has imported what children need, and forks one child after the other.
+"""The fork server: a process that has imported the modules that children need, and forks one child after the other.
 
-Importing torch and what crossrefs need of it takes two seconds; forking a process that has done so, 30 ms. The fork_server makes no
-call and touches no device, so a child finds what a new process would find. Started as ``python -m sweep.fork_server CONTROL HEARTBEAT
-MODULE...`` by :class:`ForkServer`, its other side: that sends a folder and the descriptor of a connection, is sent the child's
-process id, and, once it has ended, how.
+What a child does after the fork lives in ``child``; when one is needed is decided in ``sandbox``. No torch of its own.
+
+Importing torch takes two seconds; forking a process that has imported it, 30 ms. The fork server makes no call and touches no
+device, so a child starts in the state of a new process. :class:`ForkServer` starts it as ``python -m sweep.isolation.fork_server
+CONTROL HEARTBEAT MODULE...``. For each child the parent sends the descriptor of a connection and a folder over the control
+socket, and receives first the child's process id, then its exit status.
 """
 
 from __future__ import annotations
@@ -26,152 +28,160 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sweep.isolation import child
+from sweep.progress import HEARTBEAT
 
 _NUMBER = struct.Struct("<q")
 
-#: Seconds that a process may take to end once it was killed.
-_PATIENCE = 60.0
+#: Seconds that a killed process may take to end.
+_KILL_TIMEOUT = 60.0
 
-#: What the fork_server is sent with a descriptor fits into so many bytes: a folder's name and a number.
-_LONGEST = 1 << 16
+#: Upper bound of the size of an order in bytes: the name of a folder and a number, as JSON.
+_ORDER_BYTES = 1 << 16
 
 
 class ForkServer:
-    """The side of who wants children, at most one of them at a time.
+    """The parent's handle of a fork server, which has at most one child at a time.
 
     Args:
-        trace: descriptor of the memory in which children leave their traces.
-        output: descriptor that takes what they print.
-        modules: what they need imported.
-        environment: their environment.
-        folder: where the fork_server itself works.
+        heartbeat: descriptor of the shared memory in which children write their heartbeats.
+        output: descriptor of the file that takes what they print.
+        modules: modules to import before the first fork.
+        environment: environment variables of the fork server and its children.
+        folder: working folder of the fork server.
     """
 
-    def __init__(self, trace: int, output: int, modules: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, heartbeat: int, output: int, modules: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self._control, theirs = socket.socketpair()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sweep.isolation.fork_server", str(theirs.fileno()), str(trace), *modules],
-            pass_fds=(theirs.fileno(), trace),
+            [sys.executable, "-m", "sweep.isolation.fork_server", str(theirs.fileno()), str(heartbeat), *modules],
+            pass_fds=(theirs.fileno(), heartbeat),
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C is for the parent, which ends its child in good order
+            start_new_session=True,  # Ctrl-C is for the parent alone, which then ends its child
         )
         theirs.close()
         self._child: int | None = 0
-        self._ended: int | None = None
+        self._status: int | None = None
 
     def fork(self, connection: int, folder: Path, memory: int) -> None:
-        """Has a child forked, which serves requests (see ``child``) in a session of its own, and does not wait until it is.
+        """Orders a child that serves requests (see ``child``) in a session of its own; does not wait for it to start.
 
         Args:
-            connection: descriptor of its side of the connection.
-            folder: where it works.
-            memory: bytes of address space that it may have; 0 is no limit.
+            connection: descriptor of the child's side of the connection.
+            folder: working folder of the child.
+            memory: limit of its address space in bytes; 0 is no limit.
         """
         self._control.settimeout(None)
-        with suppress(OSError):  # the fork_server is gone: whoever waits for the child is told
-            socket.send_fds(self._control, [json.dumps({"folder": str(folder), "memory": memory}).encode()], [connection])
-        self._child = self._ended = None
+        order = json.dumps({"folder": str(folder), "memory": memory}).encode()
+        with suppress(OSError):  # the fork server has ended: `child` and `exit_status` report that
+            socket.send_fds(self._control, [order], [connection])
+        self._child = self._status = None
 
     @property
     def child(self) -> int:
         """Process id of the child; 0 if there is none."""
         if self._child is None:
-            self._child = self._said(None) or 0
+            self._child = self._receive(None) or 0
         return self._child
 
-    def ending(self, timeout: float | None) -> int | None:
-        """How the child ended: its exit status, or a signal's number, negated; ``None`` if it has not after so many seconds.
+    def exit_status(self, timeout: float | None) -> int | None:
+        """The exit status of the child, or a signal's number, negated.
 
-        A child goes with its fork_server, and ended as that did.
+        A child dies with its fork server; its status is then that of the fork server.
+
+        Args:
+            timeout: seconds to wait for its end; ``None`` waits for ever.
+
+        Returns:
+            The status, or ``None`` if the child is still alive.
         """
-        if self._ended is None:
+        if self._status is None:
             with suppress(TimeoutError, BlockingIOError):
                 if self._child is None:
-                    self._child = self._said(timeout) or 0
-                said = self._said(timeout)
-                self._ended = self._process.wait() if said is None else said
-        return self._ended
+                    self._child = self._receive(timeout) or 0
+                status = self._receive(timeout)
+                self._status = self._process.wait() if status is None else status
+        return self._status
 
     def end_child(self) -> None:
-        """Kills the child with all that it has started and left behind, and waits for its end.
+        """Kills the child with all processes that it has started, and waits for its end.
 
-        One that does not come to it, because a driver does not let it, is left behind, with this fork_server.
+        A child that a driver keeps from ending is left behind together with this fork server.
         """
         if not self.child:
             return
         with suppress(ProcessLookupError):
             os.killpg(self.child, signal.SIGKILL)
-        if self._ended is None:
+        if self._status is None:
             with suppress(ProcessLookupError):
-                os.kill(self.child, signal.SIGKILL)  # a new one may not have its session yet
-            if self.ending(_PATIENCE) is None:
+                os.kill(self.child, signal.SIGKILL)  # a child that was just forked may not have its own session yet
+            if self.exit_status(_KILL_TIMEOUT) is None:
                 self.close()
 
-    def is_gone(self) -> bool:
-        """Whether the fork_server itself has ended, so that it can have no other child."""
+    def has_ended(self) -> bool:
+        """Whether the fork server itself has ended, so that it can fork no more."""
         return self._process.poll() is not None
 
     def close(self) -> None:
-        """Ends the fork_server, and a child that it still has."""
+        """Ends the fork server, and its child if there is one."""
         self._child = 0
         self._control.close()
         self._process.kill()
         self._process.wait()
 
-    def _said(self, timeout: float | None) -> int | None:
-        """What the fork_server says next; ``None`` if it is gone."""
+    def _receive(self, timeout: float | None) -> int | None:
+        """The next number from the fork server; ``None`` if it has ended."""
         self._control.settimeout(timeout)
         try:
-            said = self._control.recv(_NUMBER.size)
+            number = self._control.recv(_NUMBER.size)
         except ConnectionError:
-            said = b""
-        return int(_NUMBER.unpack(said)[0]) if said else None
+            number = b""
+        return int(_NUMBER.unpack(number)[0]) if number else None
 
 
-def main(control: int, trace: int, modules: Sequence[str]) -> None:
-    """Forks children until whoever wants them hangs up.
+def main(control: int, heartbeat: int, modules: Sequence[str]) -> None:
+    """Forks children until the parent closes the control socket.
 
     Args:
-        control: file descriptor of the socket.
-        trace: file descriptor of the shared memory.
-        modules: names of modules to import first. What cannot be imported here, a child that needs it says.
+        control: descriptor of the control socket.
+        heartbeat: descriptor of the shared memory.
+        modules: modules to import first. Failures are ignored: a child that needs the module raises the error again.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and core files nobody's
-    child.go_with_parent()
-    shared = mmap.mmap(trace, child.HEARTBEAT.size)
-    os.close(trace)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected; core files would fill the disk
+    child.die_with_parent()
+    shared = mmap.mmap(heartbeat, HEARTBEAT.size)
+    os.close(heartbeat)
     for module in modules:
         with suppress(ImportError, OSError):
             importlib.import_module(module)
     gc.freeze()
-    mine, orders = os.getpid(), socket.socket(fileno=control)
+    server, orders = os.getpid(), socket.socket(fileno=control)
     while True:
-        order, descriptors, _, _ = socket.recv_fds(orders, _LONGEST, 1)
+        order, descriptors, _, _ = socket.recv_fds(orders, _ORDER_BYTES, 1)
         if not order:
             return
         pid = os.fork()
         if not pid:
             orders.close()
-            _serve(Connection(descriptors[0]), shared, mine, **json.loads(order))
+            _run_child(Connection(descriptors[0]), shared, server, **json.loads(order))
         os.close(descriptors[0])
         orders.sendall(_NUMBER.pack(pid))
         _, status = os.waitpid(pid, 0)
         orders.sendall(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
-def _serve(connection: Connection, shared: mmap.mmap, fork_server: int, folder: str, memory: int) -> None:
-    """What a child does, from its first moment to its last."""
+def _run_child(connection: Connection, heartbeat: mmap.mmap, server: int, folder: str, memory: int) -> None:
+    """Everything that a child does, from the fork to its end; does not return."""
     status = 1
     try:
         os.setsid()
-        child.go_with_parent()
-        if os.getppid() == fork_server:  # it may have been killed before
+        child.die_with_parent()
+        if os.getppid() == server:  # else it was killed before the kernel knew to kill this process with it
             os.chdir(folder)
-            child.serve(connection, shared, memory)
+            child.serve(connection, heartbeat, memory)
             status = 0
     except BaseException:
         traceback.print_exc()

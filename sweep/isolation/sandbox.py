@@ -1,16 +1,14 @@
-"""The sandbox: a long-lived child process that calls are made in, its limits, and the names of the ways in which it can end.
+"""The sandbox: a long-lived child process that runs functions for the parent, with its limits and its working folder.
 
-The parent never imports torch and never touches a device. A child that dies is replaced at the next request, by another one of
-the same fork_server.
+How children are forked lives in ``fork_server``, what is made of their deaths in ``supervisor`` and ``recording``. Runs in the
+parent; no torch. A child that dies is replaced at the next request by another one of the same fork server.
 """
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import shutil
-import signal
 import socket
 import tempfile
 import time
@@ -20,12 +18,18 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sweep.isolation.child import HEARTBEAT
+from sweep.errors import ChildDiedError, ChildFailedError, ProcessUnusableError, SweepError
+from sweep.findings.ending import Ending, EndingKind
+from sweep.isolation import messages
 from sweep.isolation.fork_server import ForkServer
+from sweep.isolation.instruction_sets import pinned_environment
+from sweep.isolation.messages import Checkpoint, Raised, Request
+from sweep.progress import HEARTBEAT, Activity, Beat, Phase
 
-_ROOT = Path(__file__).resolve().parent.parent
+#: The folder that holds the package ``sweep``: children import it from the same place.
+_ROOT = Path(__file__).resolve().parents[2]
 
-#: One thread and one hash seed: what a call returns must not depend on the machine's load or the process's luck.
+#: One thread and one hash seed: what a call returns must depend neither on the machine's load nor on chance.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -35,58 +39,27 @@ _ENVIRONMENT = {
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "KINETO_LOG_LEVEL": "99",
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # else a mere question whether there is CUDA starts it, and no fork can use it then
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # else `torch.cuda.is_available()` initializes CUDA, and no forked child can use it
 }
 
-#: How often a waiting parent looks at the trace, in seconds.
-_GLANCE = 0.5
+#: Seconds between two looks at the heartbeat while the parent waits.
+_POLL_INTERVAL = 0.5
 
-
-class Died(Exception):
-    """The child ended in the middle of a request.
-
-    Attributes:
-        ending: how, by the one name it has everywhere: ``crash SIGSEGV``, ``exit 3``, ``timeout``.
-        call: position of the call it was making; negative if it was not at one.
-        phase: what it was doing.
-        told: what the function had told before.
-    """
-
-    def __init__(self, ending: str, call: int, phase: str, told: Sequence[Any] = ()) -> None:
-        super().__init__(f"{ending} at call {call} ({phase})")
-        self.ending, self.call, self.phase, self.told = ending, call, phase, list(told)
-
-
-class ChildError(Exception):
-    """A function in the child raised.
-
-    Attributes:
-        name: the exception's class name.
-        message: its text.
-        traceback: where it happened, as text.
-        call: position of the call it was making; negative if it was not at one.
-        phase: what it was doing.
-        told: what the function had told before.
-    """
-
-    def __init__(
-        self, name: str, message: str, traceback: str, call: int = -1, phase: str = "", told: Sequence[Any] = ()
-    ) -> None:
-        super().__init__(f"{name}: {message}\n{traceback}")
-        self.name, self.message, self.traceback = name, message, traceback
-        self.call, self.phase, self.told = call, phase, list(told)
+#: Seconds to wait for the exit status of a child that has closed its connection.
+_EXIT_TIMEOUT = 10.0
 
 
 class Sandbox:
-    """One child process at a time, started when it is first needed.
+    """Runs functions in a child process, of which there is at most one at a time; the first request starts it.
 
     Attributes:
-        scratch: where its empty working folder is made.
-        memory: bytes of address space a child may have; 0 is no limit.
-        libraries: modules that every child imports first of all.
-        modules: what children are made ready with (see ``fork_server``).
-        limits: phase -> seconds without a new trace that it may take, where that is not the timeout of the request.
-        starts: how many children there have been.
+        scratch: folder in which each child gets an empty working folder.
+        memory: limit of a child's address space in bytes; 0 is no limit.
+        libraries: modules of custom operators that every child imports first.
+        limits: activity -> seconds without a heartbeat that it may take, if not the timeout of the request.
+        modules: modules that the fork server imports before it forks children.
+        native_cpu: let kernels use all instruction sets that the CPU has, rather than the pinned ones.
+        starts: how many children have been started.
     """
 
     def __init__(
@@ -94,92 +67,86 @@ class Sandbox:
         scratch: Path,
         memory: int = 0,
         libraries: Sequence[str] = (),
-        limits: Mapping[str, float] | None = None,
+        limits: Mapping[Activity, float] | None = None,
         modules: Sequence[str] = (),
+        native_cpu: bool = False,
     ) -> None:
         self.scratch = scratch
         self.memory = memory
         self.libraries = list(libraries)
-        self.modules = list(modules)
         self.limits = dict(limits or {})
+        self.modules = list(modules)
+        self.native_cpu = native_cpu
         self.starts = 0
         self._fork_server: ForkServer | None = None
         self._connection: Connection | None = None
-        self._trace: mmap.mmap | None = None
-        self._seen, self._since = -1, 0.0
+        self._heartbeat: mmap.mmap | None = None
+        self._last_count, self._last_change = -1, 0.0
         self._folder: Path | None = None
-        self._told: list[Any] = []
+        self._checkpoints: list[Any] = []
 
-    def request(self, function: str, *, timeout: float | None = None, tells: bool = False, **arguments: Any) -> Any:
-        """Calls a function in the child and returns what it returned.
+    def request(self, function: str, *, timeout: float | None = None, **arguments: Any) -> Any:
+        """Calls a function in the child and returns its return value.
 
         Args:
-            function: ``module:function``; it is also passed ``heartbeat``, to leave a trace with.
-            timeout: seconds without a new trace after which the child is killed; ``None`` waits for ever.
-            tells: it is also passed ``tell``, which takes plain data; what it told is known if it does not return.
-            arguments: its arguments, as plain data.
+            function: ``module:function``; if it declares a parameter ``progress``, it is passed a ``progress.Progress``.
+            timeout: seconds without a heartbeat after which the child is killed; ``None`` waits for ever.
+            arguments: keyword arguments that can be pickled.
 
         Raises:
-            Died: the child ended before it answered.
-            ChildError: the function raised.
+            ChildDiedError: the child died before it replied.
+            ChildFailedError: the function raised an exception that is not a :class:`SweepError`, or its reply cannot be read.
+            SweepError: the function raised it; it has the attributes ``call``, ``phase`` and ``checkpoints`` of
+                :class:`ChildDiedError` in addition. After a ``ProcessUnusableError`` the child is ended.
         """
-        self.send(function, tells=tells, **arguments)
+        self.send(function, **arguments)
         return self.receive(timeout=timeout)
 
-    def send(self, function: str, *, tells: bool = False, **arguments: Any) -> None:
-        """Sends a request without waiting for the answer."""
+    def send(self, function: str, **arguments: Any) -> None:
+        """Sends a request without waiting for the reply."""
         if self._connection is None:
             self._start()
-        assert self._connection is not None
-        self._seen, self._since, self._told = -1, time.monotonic(), []
-        request = {"function": function, "arguments": arguments, "tells": tells}
-        with suppress(OSError):  # it is gone already: receive says how
-            self._connection.send_bytes(json.dumps(request).encode())
+        self._last_count, self._last_change, self._checkpoints = -1, time.monotonic(), []
+        with suppress(OSError):  # the child is dead already: `receive` reports how it died
+            self.connection.send_bytes(messages.encode(Request(function, arguments)))
 
     @property
     def connection(self) -> Connection:
-        """What becomes readable when there is an answer, or when the child has ended."""
+        """The connection to the child; readable when there is a message, or when the child has ended."""
         assert self._connection is not None
         return self._connection
 
     def receive(self, timeout: float | None = None) -> Any:
-        """Waits for the answer to what was sent. Raises as :meth:`request`."""
-        reply = self._next(timeout)
-        while "told" in reply:
-            self._told.append(reply["told"])
-            reply = self._next(timeout)
-        if "error" in reply:
-            raise ChildError(reply["error"], reply["message"], reply["traceback"], *self._read_trace()[1:], self._told)
-        return reply["value"]
-
-    def _next(self, timeout: float | None) -> dict[str, Any]:
-        """The next message of the child."""
-        assert self._connection is not None
-        while not self._connection.poll(_GLANCE):
-            if self._is_gone():
-                self._raise_died(None)
-            if timeout is not None and self.overdue(timeout):
-                self._raise_died("timeout")
+        """Waits for the reply to what was sent and returns the value. Raises as :meth:`request`."""
         try:
-            message: dict[str, Any] = json.loads(self._connection.recv_bytes())
-        except (EOFError, OSError):
-            self._raise_died(None)
-        return message
-
-    def _is_gone(self) -> bool:
-        """Whether the child has ended without an answer, whoever may have inherited its end of the connection."""
-        assert self._fork_server is not None
-        return self._fork_server.ending(0) is not None and not self.connection.poll()
+            message = messages.decode_in_parent(self._receive_bytes(timeout))
+            while isinstance(message, Checkpoint):
+                self._checkpoints.append(message.data)
+                message = messages.decode_in_parent(self._receive_bytes(timeout))
+        except ChildFailedError as error:
+            self._raise(error)
+        if isinstance(message, Raised):
+            self._raise(message.error)
+        return message.value
 
     def overdue(self, timeout: float) -> bool:
-        """Whether the child has left no new trace for so many seconds; it is only right if it is asked again and again."""
-        count, _, phase = self._read_trace()
-        if count != self._seen:
-            self._seen, self._since = count, time.monotonic()
-        return time.monotonic() - self._since > self.limits.get(phase, timeout)
+        """Whether the child has shown no heartbeat for longer than allowed, as far as the caller has asked often enough to know.
+
+        Args:
+            timeout: seconds that are allowed where ``limits`` has none for the child's activity.
+        """
+        beat = self._read_heartbeat()
+        if beat.count != self._last_count:
+            self._last_count, self._last_change = beat.count, time.monotonic()
+        return time.monotonic() - self._last_change > self.limits.get(beat.phase.activity, timeout)
+
+    def has_ended(self) -> bool:
+        """Whether the child has ended without a reply; a process that it left behind may keep the connection open."""
+        assert self._fork_server is not None
+        return self._fork_server.exit_status(0) is not None and not self.connection.poll()
 
     def end_child(self) -> None:
-        """Ends the child, if there is one, and removes its folder; the next request has another one."""
+        """Ends the child, if there is one, and removes its working folder; the next request starts another."""
         if self._fork_server is not None:
             self._fork_server.end_child()
         if self._connection is not None:
@@ -189,13 +156,13 @@ class Sandbox:
         self._connection = self._folder = None
 
     def close(self) -> None:
-        """Ends the child and the fork_server; the next request has new ones."""
+        """Ends the child and the fork server; the next request starts others."""
         self.end_child()
         if self._fork_server is not None:
             self._fork_server.close()
-        if self._trace is not None:
-            self._trace.close()
-        self._fork_server = self._trace = None
+        if self._heartbeat is not None:
+            self._heartbeat.close()
+        self._fork_server = self._heartbeat = None
 
     def __enter__(self) -> Sandbox:
         return self
@@ -203,70 +170,101 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def prepare_child(self) -> None:
+        """Makes the first requests of a new child: it imports the libraries."""
+        if self.libraries:
+            self.request("sweep.operators.libraries:add", modules=self.libraries)
+
     def _start(self) -> None:
         self.scratch.mkdir(parents=True, exist_ok=True)
-        _sweep_up(self.scratch)
-        if self._fork_server is not None and self._fork_server.is_gone():
+        _remove_abandoned_folders(self.scratch)
+        if self._fork_server is not None and self._fork_server.has_ended():
             self.close()
         if self._fork_server is None:
-            self._fork_server = self._started_fork_server()
-        assert self._trace is not None
-        HEARTBEAT.pack_into(self._trace, 0, 0, -1, b"")
+            self._fork_server = self._start_fork_server()
+        assert self._heartbeat is not None
+        Beat(0, -1, Phase()).pack_into(self._heartbeat)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.scratch))
         ours, theirs = socket.socketpair()
         self._fork_server.fork(theirs.fileno(), self._folder, self.memory)
         theirs.close()
         self._connection = Connection(ours.detach())
         self.starts += 1
-        if self.libraries:
-            self.request("sweep.operators.libraries:add", modules=self.libraries)
+        try:
+            self.prepare_child()
+        except SweepError:
+            self.end_child()  # the next request must not find a child that is half prepared
+            raise
 
-    def _started_fork_server(self) -> ForkServer:
-        here = str(Path.cwd()) if self.libraries else ""
-        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"), here)))
-        environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": path}
-        # Files without names, which go when the last process that has them open goes.
-        with tempfile.TemporaryFile(dir=self.scratch) as trace, tempfile.TemporaryFile(dir=self.scratch) as output:
-            trace.truncate(HEARTBEAT.size)
-            self._trace = mmap.mmap(trace.fileno(), HEARTBEAT.size)
-            return ForkServer(trace.fileno(), output.fileno(), self.modules, environment, self.scratch)
+    def _start_fork_server(self) -> ForkServer:
+        working_folder = str(Path.cwd()) if self.libraries else ""
+        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"), working_folder)))
+        environment = {**os.environ, **_ENVIRONMENT, **pinned_environment(self.native_cpu), "PYTHONPATH": path}
+        # Files without names: they disappear with the last process that has them open.
+        with tempfile.TemporaryFile(dir=self.scratch) as heartbeat, tempfile.TemporaryFile(dir=self.scratch) as output:
+            heartbeat.truncate(HEARTBEAT.size)
+            self._heartbeat = mmap.mmap(heartbeat.fileno(), HEARTBEAT.size)
+            return ForkServer(heartbeat.fileno(), output.fileno(), self.modules, environment, self.scratch)
 
-    def _read_trace(self) -> tuple[int, int, str]:
-        assert self._trace is not None
-        count, call, phase = HEARTBEAT.unpack_from(self._trace, 0)
-        return count, call, phase.rstrip(b"\0").decode()
+    def _receive_bytes(self, timeout: float | None) -> bytes:
+        """The next message of the child."""
+        while not self.connection.poll(_POLL_INTERVAL):
+            if self.has_ended():
+                self._raise_died(None)
+            if timeout is not None and self.overdue(timeout):
+                self._raise_died(Ending(EndingKind.TIMEOUT))
+        try:
+            return self.connection.recv_bytes()
+        except (EOFError, OSError):
+            self._raise_died(None)
 
-    def _raise_died(self, ending: str | None) -> NoReturn:
+    def _read_heartbeat(self) -> Beat:
+        assert self._heartbeat is not None
+        return Beat.unpack_from(self._heartbeat)
+
+    def _raise(self, error: SweepError) -> NoReturn:
+        """Raises an error of a function in the child, with its place and its checkpoints."""
+        beat = self._read_heartbeat()
+        error.call, error.phase, error.checkpoints = beat.call, beat.phase, self._checkpoints
+        if isinstance(error, ProcessUnusableError):
+            self.end_child()
+        raise error
+
+    def _raise_died(self, ending: Ending | None) -> NoReturn:
+        """Ends the child and raises how it died: as given, or else by its exit status."""
         assert self._fork_server is not None
-        _, call, phase = self._read_trace()
-        ending = ending or _ending_name(self._fork_server.ending(10.0))
+        beat = self._read_heartbeat()
+        if ending is None:
+            status = self._fork_server.exit_status(_EXIT_TIMEOUT)
+            # No status: it has closed its connection and lives on.
+            ending = Ending(EndingKind.HANGUP) if status is None else Ending.of_exit_status(status)
         self.end_child()
-        raise Died(ending, call, phase, self._told)
+        raise ChildDiedError(ending, beat.call, beat.phase, self._checkpoints)
 
 
-def _ending_name(code: int | None) -> str:
-    """What an exit status is called, which is negative for a signal; ``None`` is a child that closed its pipe and lives on."""
-    if code is None:
-        return "hangs up"
-    return f"crash {_signal_name(-code)}" if code < 0 else f"exit {code}"
+def each_done(sandboxes: Sequence[Sandbox], timeout: float) -> list[Sandbox]:
+    """Waits until at least one of several sandboxes has a message, has ended or is overdue, and returns those.
+
+    Args:
+        sandboxes: each has been sent a request.
+        timeout: as in :meth:`Sandbox.overdue`.
+    """
+    while True:
+        ready = set(map(id, wait([s.connection for s in sandboxes], _POLL_INTERVAL)))
+        done = [s for s in sandboxes if id(s.connection) in ready or s.has_ended() or s.overdue(timeout)]
+        if done:
+            return done
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # real-time signals have no names
-        return f"SIG{number}"
-
-
-def _sweep_up(scratch: Path) -> None:
-    """Removes the folders of processes that were killed before they could."""
+def _remove_abandoned_folders(scratch: Path) -> None:
+    """Removes the working folders of processes that were killed before they could."""
     for folder in scratch.iterdir():
         owner = folder.name.partition("-")[0]
-        if owner.isdigit() and not _alive(int(owner)):
+        if owner.isdigit() and not _is_alive(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -274,12 +272,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def each_done(sandboxes: list[Sandbox], timeout: float) -> list[Sandbox]:
-    """Waits until at least one of several sandboxes has an answer, has ended or is overdue, and returns those."""
-    while True:
-        ready = set(map(id, wait([s.connection for s in sandboxes], _GLANCE)))
-        done = [s for s in sandboxes if id(s.connection) in ready or s._is_gone() or s.overdue(timeout)]
-        if done:
-            return done

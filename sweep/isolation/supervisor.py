@@ -1,38 +1,65 @@
-"""Runs one overload in a sandbox and turns whatever happens to it, its death included, into a result."""
+"""The supervisor: checks one overload in a sandbox and turns the deaths of child processes into findings.
+
+Which calls there are and how they are compared lives in ``execution``, on the other side of the sandbox. Runs in the parent; no
+torch.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.findings.finding import CALL, Finding, Result, ordered
-from sweep.isolation.sandbox import ChildError, Died, Sandbox
+from sweep.errors import ChildDiedError, ProcessUnusableError, SweepError
+from sweep.findings.ending import Ending, EndingKind
+from sweep.findings.finding import CALL, WHOLE, Finding, Key, Result, ordered
+from sweep.findings.kind import StateChange
+from sweep.isolation.sandbox import Sandbox
+from sweep.progress import Activity
 
-#: After so many deaths on one overload the rest of its calls are given up.
-DEATHS = 3
+#: After this many deaths with the same author, the rest of an overload's calls is given up.
+_MAX_DEATHS = 3
 
-#: The errors after which the process goes, as in a death, and whether it was a prediction that cost it.
-_UNUSABLE = {"Unusable": False, "UnusableByPrediction": True}
-
-#: Seconds that are left of an overload's time once it is over; 0 would be no limit.
+#: Seconds that a run gets when the time of its overload is over; 0 would be no limit.
 _NO_TIME = 1e-6
 
 
+@dataclass(frozen=True)
+class Death:
+    """A call that ended its process, or left it unusable.
+
+    Attributes:
+        kind: how it ended, or the state that it changed.
+        call: position of the call.
+        crossref: the crossref in whose prediction it happened; empty for the real call.
+    """
+
+    kind: Ending | StateChange
+    call: int
+    crossref: str
+
+    @property
+    def author(self) -> str:
+        """What the finding is filed under: the crossref, or ``CALL``."""
+        return self.crossref or CALL
+
+
 class Supervisor:
-    """Runs overloads one after the other in one sandbox.
+    """Checks overloads one after the other in one sandbox.
 
     Attributes:
         sandbox: where the calls are made.
-        corpus: the folder of recorded calls.
-        device: where the tensors live.
+        corpus: folder of the recorded calls.
+        device: device of the tensors.
         crossrefs: names of the crossrefs to run.
         timeout: seconds that one call may take.
         overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
-        memory: bytes of an accelerator's memory that the child may use; 0 is no limit.
-        other: a second sandbox, for second opinions; it is idle, and has no process, until one is asked for.
+        memory: bytes of an accelerator's memory that a child may use; 0 is no limit.
+        fresh: a second sandbox, for reruns; it has no process between them.
     """
 
     def __init__(
@@ -40,168 +67,209 @@ class Supervisor:
         sandbox: Sandbox,
         corpus: Path,
         device: str,
-        crossrefs: list[str],
+        crossrefs: Sequence[str],
         timeout: float,
         *,
         overload_timeout: float = 0.0,
         memory: int = 0,
-        other: Sandbox | None = None,
+        fresh: Sandbox | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.corpus = corpus
         self.device = device
-        self.crossrefs = crossrefs
+        self.crossrefs = list(crossrefs)
         self.timeout = timeout
         self.overload_timeout = overload_timeout
         self.memory = memory
-        self.other = other or sandbox
+        self.fresh = fresh or sandbox
 
     def run(self, overload: str) -> Result:
-        """What the sweep says about one overload with recorded calls.
+        """Checks all recorded calls of one overload.
 
         Raises:
-            sweep.sandbox.ChildError: the harness itself failed in the child, for instance on a damaged corpus file.
+            ChildFailedError: the harness itself failed in the child.
+            ChildDiedError: a child died twice while it was making no call.
+            UserError: for instance on a damaged corpus file.
         """
-        deaths: list[Died] = []
-        told: list[Any] = []
-        examples = True
-        started = time.perf_counter()
-        while True:
-            spent = time.perf_counter() - started
-            try:
-                plain = self._request(overload, [_skipped(d) for d in deaths], examples, told, spent)
-            except Died as death:
-                told += death.told
-                if death.phase.partition(" ")[0] in self.crossrefs:
-                    deaths.append(self._attributed(overload, death))
-                elif examples:
-                    examples = False  # a printed call, tried with other values than were recorded, took the child along
-                    continue
-                else:
-                    raise
-            else:
-                return dataclasses.replace(self._result(plain, deaths), seconds=spent + plain["seconds"])
-            if max(Counter(map(_author, deaths)).values()) == DEATHS:
-                result = self._given_up(overload, deaths, told)
-                return dataclasses.replace(result, seconds=time.perf_counter() - started)
+        return _Run(self, self.sandbox, overload).result()
 
     def rerun_in_fresh_process(self, overload: str) -> Result:
-        """The same in a new child of another fork_server: other addresses, and nothing that ran before can have touched it."""
-        self.sandbox, self.other = self.other, self.sandbox
+        """Does the same in a new child of another fork server: other addresses, no call made before. Raises as :meth:`run`."""
         try:
-            self.sandbox.end_child()
-            return self.run(overload)
+            self.fresh.end_child()
+            return _Run(self, self.fresh, overload).result()
         finally:
-            self.sandbox.end_child()  # the next one is another anyhow, and until then it holds a device's memory
-            self.sandbox, self.other = self.other, self.sandbox
+            self.fresh.end_child()  # the next rerun needs a new one, and an idle child holds memory of the device
 
-    def _attributed(self, overload: str, death: Died) -> Died:
-        """A death on a predicted path, as one of the real call if that dies by itself as well.
 
-        Fake tensors fall back on the real kernel where there is no other, and where a kernel returns what was never made, it is
-        luck which of two real calls it crashes in: that of the fake path or the one after it. A functionalized call runs the real
-        kernel too, and loses the device that the real one would.
+class _Run:
+    """One run over the calls of an overload, in as many children as it takes."""
+
+    def __init__(self, supervisor: Supervisor, sandbox: Sandbox, overload: str) -> None:
+        self._supervisor = supervisor
+        self._sandbox = sandbox
+        self._overload = overload
+        self._deaths: list[Death] = []
+        self._checkpoints: list[Any] = []
+        self._tries_examples = True
+        self._has_died_at_start = False
+        self._started = time.perf_counter()
+
+    def result(self) -> Result:
+        """Checks all calls, and goes on after each death."""
+        while True:
+            spent = time.perf_counter() - self._started
+            try:
+                result = self._check_overload(self._skip(), examples=self._tries_examples, spent=spent)
+            except (ChildDiedError, ProcessUnusableError) as error:
+                self._take_up(error)
+            else:
+                return dataclasses.replace(self._with_deaths(result), seconds=spent + result.seconds)
+            if max(Counter(death.author for death in self._deaths).values(), default=0) == _MAX_DEATHS:
+                result = self._given_up()
+                return dataclasses.replace(result, seconds=time.perf_counter() - self._started)
+
+    def _take_up(self, error: ChildDiedError | ProcessUnusableError) -> None:
+        """Notes the loss of a child, so that the next one goes on where it was.
+
+        Raises:
+            ChildDiedError: no call did it, and not for the first time.
+            ProcessUnusableError: likewise.
         """
-        crossref, _, side = death.phase.partition(" ")
-        if side or death.ending == "timeout":
+        activity = error.phase.activity
+        if activity in (Activity.REAL, Activity.PREDICTION):
+            self._deaths.append(self._attributed(_death(error)))
+        elif activity is Activity.EXAMPLE and self._tries_examples:
+            self._tries_examples = False  # a printed call, tried with other values than the recorded ones, ended the process
+        elif activity is Activity.START and not self._has_died_at_start:
+            self._has_died_at_start = True  # the calls of the overload before this one may have ruined the child's heap
+        else:
+            raise error
+        self._checkpoints += error.checkpoints
+
+    def _attributed(self, death: Death) -> Death:
+        """A death in a prediction, as one of the real call if that dies by itself in a fresh process as well.
+
+        Fake tensors fall back on the real kernel where there is no other, and if a kernel reads uninitialized memory, it is chance
+        which of several real calls crashes. A functionalized call runs the real kernel too, and loses the device that the real call
+        would lose.
+        """
+        if not death.crossref or death.kind == Ending(EndingKind.TIMEOUT):
             return death
         try:
-            self._ask("make_real", overload, call=death.call)
-        except Died as real:
-            return Died(real.ending, death.call, f"{crossref} real")
-        except ChildError as error:
-            self.sandbox.end_child()
-            if error.name != "Unusable":
-                raise
-            if error.message.startswith("real raises"):
-                return Died(error.message, death.call, f"{crossref} real")
+            self._ask("make_real_call", call=death.call)
+        except ChildDiedError as error:
+            return Death(error.ending, death.call, "")
+        except ProcessUnusableError as error:
+            if not error.by_prediction and _raised_on_real_side(error.cause):
+                return Death(error.cause, death.call, "")
+        finally:
+            self._sandbox.end_child()  # even a call that returns may have ruined the heap
         return death
 
-    def _ask(self, function: str, overload: str, **arguments: Any) -> Any:
-        """Has the child make calls of an overload, under the limits."""
-        return self.sandbox.request(
-            f"sweep.runner:{function}",
-            timeout=self.timeout,
-            name=overload,
-            folder=str(self.corpus),
-            device=self.device,
-            memory=self.memory,
+    def _check_overload(self, skip: Sequence[tuple[int, str]], *, examples: bool, spent: float = 0.0) -> Result:
+        """Checks the calls in the present child, which is not used again if that fails."""
+        overload_timeout = self._supervisor.overload_timeout
+        try:
+            result: Result = self._ask(
+                "check_overload",
+                crossrefs=self._supervisor.crossrefs,
+                skip=list(skip),
+                examples=examples,
+                limit=max(overload_timeout - spent, _NO_TIME) if overload_timeout else 0.0,
+                checkpoints=self._checkpoints,
+            )
+        except SweepError:
+            self._sandbox.end_child()
+            raise
+        return result
+
+    def _ask(self, function: str, **arguments: Any) -> Any:
+        """Has the child make calls of the overload, under the limits."""
+        return self._sandbox.request(
+            f"sweep.execution.run:{function}",
+            timeout=self._supervisor.timeout,
+            name=self._overload,
+            folder=str(self._supervisor.corpus),
+            device=self._supervisor.device,
+            memory=self._supervisor.memory,
             **arguments,
         )
 
-    def _request(
-        self, overload: str, skip: list[tuple[int, str]], examples: bool, told: list[Any], spent: float = 0.0
-    ) -> dict[str, Any]:
+    def _read(self, function: str, **arguments: Any) -> Any:
+        """Reads recorded calls in the child; in another one, if a call that was made before has ruined the heap of this one."""
+        function = f"sweep.execution.run:{function}"
+        arguments |= {"name": self._overload, "folder": str(self._supervisor.corpus)}
         try:
-            plain: dict[str, Any] = self._ask(
-                "run_overload",
-                overload,
-                tells=True,
-                crossrefs=self.crossrefs,
-                skip=skip,
-                examples=examples,
-                limit=max(self.overload_timeout - spent, _NO_TIME) if self.overload_timeout else 0.0,
-                told=told,
-            )
-            return plain
-        except ChildError as error:
-            self.sandbox.end_child()  # whatever it was in the middle of; no other call may be made there
-            if error.name not in _UNUSABLE:
-                raise
-            phase = error.phase.partition(" ")[0]
-            raise Died(error.message, error.call, phase if _UNUSABLE[error.name] else f"{phase} real", error.told) from None
+            return self._sandbox.request(function, **arguments)
+        except ChildDiedError:
+            return self._sandbox.request(function, **arguments)
 
-    def _result(self, plain: dict[str, Any], deaths: list[Died]) -> Result:
-        result = Result.from_json(plain)
-        if not deaths:
+    def _skip(self) -> list[tuple[int, str]]:
+        """The calls that are not to be made again, each with the crossref under which not; empty for the whole call."""
+        return [(death.call, death.crossref) for death in self._deaths]
+
+    def _with_deaths(self, result: Result) -> Result:
+        """The result of the calls that returned, completed by those that did not."""
+        if not self._deaths:
             return result
-        findings = ordered([*result.findings, *self._findings(result.overload, deaths)])
-        real = {d.call for d in deaths if _author(d) == CALL}
-        return dataclasses.replace(result, calls=result.calls + len(real), findings=findings)
+        findings = ordered([*result.findings, *self._findings()])
+        return dataclasses.replace(result, calls=result.calls + len(self._real_deaths()), findings=findings)
 
-    def _given_up(self, overload: str, deaths: list[Died], told: list[Any]) -> Result:
-        """Too many deaths: the findings of the calls before the last one are kept, the calls after it are not made."""
-        last = max(d.call for d in deaths)
-        recorded = self.sandbox.request("sweep.execution.run:count", folder=str(self.corpus), name=overload)
-        skip = [*map(_skipped, deaths), *((at, "") for at in range(last, recorded))]
+    def _given_up(self) -> Result:
+        """The result after too many deaths: the calls before the last death count, those after it are not made."""
+        last = max(death.call for death in self._deaths)
+        recorded: int = self._read("count")
+        skip = sorted({*self._skip(), *((at, "") for at in range(last, recorded))})
         try:
-            result = Result.from_json(self._request(overload, sorted(set(skip)), examples=False, told=told))
-        except Died:
-            result = Result(overload)
-        findings = ordered([*result.findings, *self._findings(overload, deaths)])
-        made = result.calls + len({last, *(d.call for d in deaths if _author(d) == CALL)})
-        return Result(overload, calls=made, given_up=recorded - made, findings=findings)
+            result = self._check_overload(skip, examples=False)
+        except (ChildDiedError, ProcessUnusableError):
+            result = Result(self._overload)
+        findings = ordered([*result.findings, *self._findings()])
+        calls = result.calls + len({last} | self._real_deaths())
+        return dataclasses.replace(result, calls=calls, given_up=recorded - calls, findings=findings)
 
-    def _findings(self, overload: str, deaths: list[Died]) -> list[Finding]:
-        """Deaths as findings: one per crossref and ending, with the smallest call that ended so."""
-        grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for death in deaths:
-            grouped[_author(death), death.ending].append(death.call)
-        found = []
-        for (crossref, ending), calls in sorted(grouped.items()):
-            shown = self.sandbox.request(
-                "sweep.execution.run:summary", folder=str(self.corpus), name=overload, positions=sorted(calls), device=self.device
-            )
-            plain = {"crossref": crossref, "output": "", "kind": ending, "index": None, **_answers(ending), **shown}
-            found.append(Finding.from_json(plain))
-        return found
+    def _real_deaths(self) -> set[int]:
+        return {death.call for death in self._deaths if not death.crossref}
 
+    def _findings(self) -> list[Finding]:
+        """One finding for each author and kind of death."""
+        calls_of: dict[tuple[str, Ending | StateChange], set[int]] = defaultdict(set)
+        for death in self._deaths:
+            calls_of[death.author, death.kind].add(death.call)
+        return [self._finding(author, kind, sorted(calls)) for (author, kind), calls in calls_of.items()]
 
-def _answers(ending: str) -> dict[str, Any]:
-    """What a death has instead of two answers: how it ended, or what raised the error that cost the process its device."""
-    side, _, error = ending.partition(" raises ")
-    if side == "fake" and error:
-        return {"fake": error, "real": "", "sides": ("fake", "real")}
-    return {"fake": "", "real": error or ending, "sides": ("fake", side if error else "real")}
-
-
-def _author(death: Died) -> str:
-    """Whose finding a death is: a crossref's, or, if it was in the real call, as everything that real calls do, ``every``."""
-    crossref, _, side = death.phase.partition(" ")
-    return CALL if side else crossref
+    def _finding(self, author: str, kind: Ending | StateChange, positions: list[int]) -> Finding:
+        predicted, actual, labels = _sides(kind)
+        finding: Finding = self._read(
+            "describe_death",
+            positions=positions,
+            device=self._supervisor.device,
+            key=Key(author, WHOLE, kind),
+            predicted=predicted,
+            actual=actual,
+            labels=labels,
+        )
+        return finding
 
 
-def _skipped(death: Died) -> tuple[int, str]:
-    """What is not to be done again: the call, or the call under one crossref."""
-    author = _author(death)
-    return death.call, "" if author == CALL else author
+def _death(error: ChildDiedError | ProcessUnusableError) -> Death:
+    if isinstance(error, ChildDiedError):
+        return Death(error.ending, error.call, error.phase.crossref if error.phase.activity is Activity.PREDICTION else "")
+    return Death(error.cause, error.call, error.phase.crossref if error.by_prediction else "")
+
+
+def _raised_on_real_side(cause: Ending | StateChange) -> bool:
+    return isinstance(cause, Ending) and cause.kind is EndingKind.RAISED and cause.side == "real"
+
+
+def _sides(kind: Ending | StateChange) -> tuple[str, str, tuple[str, str]]:
+    """What a death has for the predicted and the actual outcome, and the labels of the two sides.
+
+    An exception that cost the process its device stands on the side that raised it; any other death is the actual outcome.
+    """
+    if not (isinstance(kind, Ending) and kind.kind is EndingKind.RAISED):
+        return "", str(kind), ("fake", "real")
+    if kind.side == "fake":
+        return kind.detail, "", ("fake", "real")
+    return "", kind.detail, ("fake", kind.side)
