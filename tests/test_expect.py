@@ -1,4 +1,4 @@
-"""Expect files say what is known byte for byte, refuse what they cannot mean, and change only where something was found."""
+"""Expect files come back byte for byte, refuse what they cannot mean, and change only where a run says something else."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import os
 
 import pytest
 
-from sweep.expect import expect_file as expect
-from sweep.expect.expect_file import ABSENT_TEXT, AGREE_TEXT, UNKNOWN_TEXT, ExpectError, ExpectFile
-from sweep.findings.finding import Finding, Result
+from sweep import expect
+from sweep.errors import ExpectError
+from sweep.expect import ABSENT_TEXT, AGREE_TEXT, UNKNOWN_TEXT, Change, ExpectFile, Verdict
+from sweep.expect.expect_file import merge, summary, summary_of_result
+from sweep.findings.ending import Ending, EndingKind
+from sweep.findings.finding import WHOLE, Finding, Place, Result
+from sweep.findings.kind import Difference
+from sweep.findings.reason import Reason, ReasonKind
+from sweep.operators.environment import Environment
 
 ABS = """\
 fake: output 0 dtype: 1 of 2 calls, float32
@@ -41,20 +47,40 @@ def parsed(text=TEXT):
     return expect.parse(text, "aten", "results/aten.expect")
 
 
-def found(kind, **changes):
+RAISES = "call: real raises RuntimeError: 1 of 1 call\n  torch.ops.aten.abs.default(1)\n  real: RuntimeError\n"
+EXEMPT = Reason(ReasonKind.EXEMPT, "its result is no tensor")
+EXEMPT_TEXT = "not called: exempt: its result is no tensor\n"
+
+
+def finding(kind, **changes):
     plain = {
         "crossref": "fake",
-        "output": "output 0",
+        "place": Place(output=0),
         "kind": kind,
         "index": None,
-        "fake": "(2,)",
-        "real": "(3,)",
-        "sides": ("fake", "real"),
+        "predicted": "(2,)",
+        "actual": "(3,)",
+        "labels": ("fake", "real"),
         "dtypes": ("float32", "int64"),
         "calls": 2,
         "example": "torch.ops.aten.abs.default(1)",
     }
     return Finding(**{**plain, **changes})
+
+
+def environment(release="2.13", device_type="cpu", features="AVX2"):
+    return Environment(
+        torch=f"{release}.0",
+        build=f"{release}.0+cpu",
+        git="abc",
+        release=release,
+        device=device_type,
+        device_type=device_type,
+        features=features,
+        python="3.11",
+        numpy="2.0",
+        libraries={},
+    )
 
 
 @pytest.mark.parametrize("text", [TEXT, "# head\n\n[agree]\n", "# head\n#\n# more\n\n[agree]\naten.mul.Tensor\n"])
@@ -138,11 +164,10 @@ def test_putting_what_one_crossref_found_keeps_what_the_others_say():
     assert "aten.abs.default" in file.agree
 
 
-def test_a_real_call_that_raises_is_said_by_whoever_is_asked():
+def test_a_finding_about_the_real_call_belongs_to_every_crossref():
     file = ExpectFile()
-    raises = "every: real raises RuntimeError: 1 of 1 call\n  torch.ops.aten.abs.default(1)\n  real: RuntimeError\n"
-    file.put("aten.abs.default", raises + ABS_FUNCTIONALIZE)
-    assert file.text_of("aten.abs.default", ["fake"]) == raises
+    file.put("aten.abs.default", RAISES + ABS_FUNCTIONALIZE)
+    assert file.text_of("aten.abs.default", ["fake"]) == RAISES
     file.put("aten.abs.default", AGREE_TEXT, ["fake"])
     assert file.text_of("aten.abs.default") == ABS_FUNCTIONALIZE
 
@@ -172,14 +197,21 @@ def test_a_result_without_findings_agrees():
 
 
 def test_a_result_that_was_not_called_says_why():
-    assert expect.text_of_result(Result("aten.abs.default", reason="no kernel for cpu")) == "not called: no kernel for cpu\n"
+    assert (
+        expect.text_of_result(Result("aten.abs.default", reason=Reason(ReasonKind.NO_KERNEL, "cpu")))
+        == "not called: no kernel for cpu\n"
+    )
 
 
 def test_findings_are_written_with_counts_example_and_both_sides():
-    findings = (found("sizes", index=1), found("crash SIGSEGV", output="", fake="", real="crash SIGSEGV", dtypes=(), calls=1))
+    crash = Ending(EndingKind.CRASH, "SIGSEGV")
+    findings = (
+        finding(Difference.SIZE, index=1, variants=("permuted", "sliced")),
+        finding(crash, place=WHOLE, predicted="", actual="crash SIGSEGV", dtypes=(), calls=1),
+    )
     assert expect.text_of_result(Result("aten.abs.default", calls=5, given_up=4, findings=findings)) == (
         """\
-fake: output 0 sizes[1]: 2 of 5 calls, 4 not made, float32 int64
+fake: output 0 size[1]: 2 of 5 calls, 4 not made, float32 int64, only permuted sliced
   torch.ops.aten.abs.default(1)
   fake: (2,)
   real: (3,)
@@ -191,12 +223,16 @@ fake: crash SIGSEGV: 1 of 5 calls, 4 not made
 
 
 def test_one_call_is_not_many():
-    text = expect.text_of_result(Result("aten.abs.default", calls=1, findings=(found("dtype", calls=1, dtypes=("int64",)),)))
+    text = expect.text_of_result(
+        Result("aten.abs.default", calls=1, findings=(finding(Difference.DTYPE, calls=1, dtypes=("int64",)),))
+    )
     assert text.splitlines()[0] == "fake: output 0 dtype: 1 of 1 call, int64"
 
 
-def test_what_is_found_comes_back_from_a_file_as_it_was():
-    text = expect.text_of_result(Result("aten.abs.default", calls=5, findings=(found("dtype"), found("sizes", index=0))))
+def test_the_text_of_a_result_comes_back_from_a_file_as_it_was():
+    text = expect.text_of_result(
+        Result("aten.abs.default", calls=5, findings=(finding(Difference.DTYPE), finding(Difference.SIZE, index=0)))
+    )
     file = ExpectFile()
     file.put("aten.abs.default", text)
     assert parsed(file.render()).text_of("aten.abs.default") == text
@@ -218,7 +254,7 @@ def test_the_nearest_files_are_of_the_same_device_and_the_closest_release(tmp_pa
         expect.write(tmp_path / folder, {"aten": ExpectFile()}, whole=True)
     (tmp_path / wanted).mkdir(parents=True, exist_ok=True)
     release, device_type = wanted.split("/")
-    near = expect.nearest(tmp_path, {"release": release, "device_type": device_type})
+    near = expect.nearest(tmp_path, environment(release, device_type))
     assert near == (tmp_path / nearest if nearest else None)
 
 
@@ -247,8 +283,64 @@ def test_only_a_whole_run_removes_files_of_namespaces_that_are_gone(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["aten.expect", "notes.txt"]
 
 
-def test_a_head_from_another_machine_is_told_apart():
-    here = {"torch": "2.13.0", "git": "abc", "device_type": "cpu", "capability": "AVX2"}
-    files = {"aten": ExpectFile(head=expect.head("aten", here))}
-    assert expect.differing_head(files, here) is None
-    assert expect.differing_head(files, {**here, "capability": "AVX512"}) == "torch 2.13.0 git abc, cpu, AVX2"
+def test_the_head_of_another_torch_or_device_is_noticed():
+    files = {"aten": ExpectFile(head=expect.head("aten", environment()))}
+    assert expect.differing_head(files, environment()) is None
+    assert expect.differing_head(files, environment(features="AVX512")) == "torch 2.13.0 git abc, cpu, AVX2"
+
+
+def test_an_overload_that_only_a_file_mentions_has_the_text_that_removes_it():
+    assert expect.text_of_result(Result("aten.abs.default", reason=Reason(ReasonKind.ABSENT))) == ABSENT_TEXT
+
+
+# --- summaries, merging and verdicts -----------------------------------------------------------------------------------
+
+
+def test_a_section_is_summed_up_as_its_result_is():
+    crash = finding(Ending(EndingKind.CRASH, "SIGSEGV"), place=WHOLE, crossref="call")
+    result = Result("aten.abs.default", calls=9, given_up=1, findings=(crash, finding(Difference.SIZE, index=1)))
+    assert summary_of_result(result) == "call: crash SIGSEGV; fake: output 0 size[1]"
+    for one in (result, Result("aten.abs.default"), Result("aten.abs.default", reason=EXEMPT)):
+        assert summary(expect.text_of_result(one)) == summary_of_result(one)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "crossrefs", "merged"),
+    [
+        (ABS, ABS_FUNCTIONALIZE, ["functionalize"], ABS + ABS_FUNCTIONALIZE),
+        (ABS, ABS_FUNCTIONALIZE, None, ABS_FUNCTIONALIZE),
+        (UNKNOWN_TEXT, AGREE_TEXT, ["fake"], AGREE_TEXT),
+        ("not called: no sample\n", ABS, ["fake"], ABS),
+        (ABS, "not called: no sample\n", ["fake"], "not called: no sample\n"),
+        (ABS, EXEMPT_TEXT, ["functionalize"], ABS),
+        (ABS + ABS_FUNCTIONALIZE, EXEMPT_TEXT, ["functionalize"], ABS),
+        (AGREE_TEXT, EXEMPT_TEXT, ["functionalize"], AGREE_TEXT),
+        (RAISES + ABS_FUNCTIONALIZE, EXEMPT_TEXT, ["functionalize"], RAISES),
+        (RAISES + ABS_FUNCTIONALIZE, ABS, ["fake"], ABS + ABS_FUNCTIONALIZE),
+        (ABS, EXEMPT_TEXT, None, EXEMPT_TEXT),
+        (UNKNOWN_TEXT, EXEMPT_TEXT, ["fake"], EXEMPT_TEXT),
+    ],
+)
+def test_merging_keeps_the_findings_of_crossrefs_that_were_not_run(old, new, crossrefs, merged):
+    assert merge(old, new, crossrefs) == merged
+
+
+@pytest.mark.parametrize(
+    ("expected", "result", "partial", "change"),
+    [
+        (AGREE_TEXT, Result("aten.abs.default", calls=1), False, None),
+        (AGREE_TEXT, Result("aten.abs.default", calls=2, findings=(finding(Difference.DTYPE),)), False, Change.NEW),
+        (ABS, Result("aten.abs.default", calls=1), False, Change.GONE),
+        (ABS, Result("aten.abs.default", reason=Reason(ReasonKind.ABSENT)), False, Change.GONE),
+        (UNKNOWN_TEXT, Result("aten.abs.default", calls=1), False, Change.NEW),
+        (AGREE_TEXT, Result("aten.abs.default", rerun=Result("aten.abs.default")), False, Change.FLAKY),
+        (AGREE_TEXT, Result("aten.abs.default", reason=EXEMPT), False, Change.NEW),
+        (AGREE_TEXT, Result("aten.abs.default", reason=EXEMPT), True, None),
+        ("not called: exempt: something else\n", Result("aten.abs.default", reason=EXEMPT), True, None),
+        (ABS, Result("aten.abs.default", reason=EXEMPT), True, Change.NEW),
+    ],
+)
+def test_a_verdict_says_how_a_result_differs_from_its_baseline(expected, result, partial, change):
+    verdict = Verdict(result, expected, expect.text_of_result(result), partial)
+    assert verdict.change is change
+    assert Verdict.from_bytes(verdict.to_bytes()) == verdict

@@ -1,4 +1,4 @@
-"""A file has its old text or its new one, and of several all or none."""
+"""A file has its old text or its new one, several change together or not at all, and a lock excludes other processes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sweep import files
-from tests.whole_runs import ROOT
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def content(folder):
@@ -43,12 +45,17 @@ def test_a_failing_write_leaves_all_old_files_and_nothing_else(tmp_path, monkeyp
     assert content(tmp_path) == before
 
 
-def test_who_comes_second_waits_and_nothing_is_left(tmp_path):
-    folder = tmp_path / "results"
-    code = f"from pathlib import Path; from sweep import files\nwith files.locked(Path({str(folder)!r})): print('in')"
-    with files.locked(folder):
+@pytest.mark.parametrize("kind", ["missing", "folder", "file"])
+def test_a_second_process_blocks_until_the_lock_is_free_and_nothing_is_written(tmp_path, kind):
+    path = tmp_path / "results"
+    if kind == "folder":
+        path.mkdir()
+    if kind == "file":
+        path.touch()
+    code = f"from pathlib import Path; from sweep import files\nwith files.locked(Path({str(path)!r})): print('in')"
+    with files.locked(path):
         second = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(timeout=1)
     assert second.communicate(timeout=30)[0] == "in\n"
-    assert list(folder.iterdir()) == []
+    assert content(tmp_path) == {"results": ""} if kind == "file" else list(path.iterdir()) == []
