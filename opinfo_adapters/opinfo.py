@@ -1,7 +1,7 @@
-"""Adapter: PyTorch's OpInfo databases, every dtype that the device supports, forward, backward, in-place and method variants.
+"""Adapter for PyTorch's OpInfo databases: every dtype that the device supports; forward, backward, in-place and method variants.
 
-Sample generation is torch's own. Two slow habits of it are switched off without touching what the samples are: looking for a test
-function on the stack for every sample, and reseeding every accelerator where one default generator is in use.
+Sample generation is torch's own. Two slow parts of it are replaced without changing the samples: the search of the stack for a
+test function for every sample, and seeding every accelerator although one default generator is used.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import torch.utils._pytree as pytree
 
 from sweep.recording.recorder import Recorder
 
-#: Where torch keeps lists of OpInfos: every attribute ending in ``_db`` that is one. ``hop_db`` is not among them: higher-order
-#: operators are not overloads, and what they call inside is traced, not run.
+#: The modules in which torch keeps lists of OpInfos: their attributes ending in ``_db``. ``hop_db`` is not among them:
+#: higher-order operators are not overloads, and the calls inside them are traced, not run.
 _MODULES = (
     "torch.testing._internal.common_methods_invocations",
     "torch.testing._internal.opinfo.definitions.nested",
@@ -37,7 +37,7 @@ _SPARSE = {
     "supports_sparse_bsc": torch.sparse_bsc,
 }
 
-#: The database whose samples are jagged nested tensors, a subclass that takes itself apart in Python.
+#: The database whose samples are jagged nested tensors, a subclass that decomposes itself in Python.
 _NESTED = "njt_op_db"
 
 _SEED = 1234  # torch.testing._internal.common_utils.SEED, which OpInfo reseeds with before every sample
@@ -45,11 +45,11 @@ _SEED = 1234  # torch.testing._internal.common_utils.SEED, which OpInfo reseeds 
 
 @functools.cache
 def databases() -> dict[str, list[Any]]:
-    """Every OpInfo database of this torch: name -> its OpInfos, each OpInfo in the first database that has it."""
+    """The OpInfo databases of this torch by name; each OpInfo is in the first database that has it."""
     from torch.testing._internal.opinfo.core import OpInfo
 
-    found: dict[str, list[Any]] = {}
-    known: set[int] = set()
+    by_name: dict[str, list[Any]] = {}
+    assigned: set[int] = set()
     for module_name in _MODULES:
         try:
             module = importlib.import_module(module_name)
@@ -58,11 +58,11 @@ def databases() -> dict[str, list[Any]]:
         for name, value in sorted(vars(module).items(), key=lambda item: (item[0] != "op_db", item[0])):
             if not (name.endswith("_db") and isinstance(value, list) and all(isinstance(v, OpInfo) for v in value)):
                 continue
-            fresh = [op for op in value if id(op) not in known]
-            known.update(map(id, fresh))
-            if fresh:
-                found[name] = fresh
-    return found
+            new = [op for op in value if id(op) not in assigned]
+            assigned.update(map(id, new))
+            if new:
+                by_name[name] = new
+    return by_name
 
 
 def tasks(device: str) -> Iterator[str]:
@@ -72,7 +72,7 @@ def tasks(device: str) -> Iterator[str]:
         for index, op in enumerate(ops):
             for dtype in sorted(op.supported_dtypes(kind), key=str):
                 if database == _NESTED and dtype is not torch.float32:
-                    continue  # as torch's own tests do: what a jagged tensor is made of does not depend on the dtype
+                    continue  # as torch's own tests do: the structure of a jagged tensor does not depend on the dtype
                 yield f"{database}/{index:04}/{op.full_name}/{str(dtype).removeprefix('torch.')}"
 
 
@@ -85,7 +85,7 @@ def run(task: str, device: str, recorder: Recorder) -> None:
     with _quick_samples(device):
         _run_samples(functools.partial(op.sample_inputs, device, dtype), op, task, recorder, backward=False)
         if database == _NESTED:
-            return  # neither its backward nor its in-place forms run while something watches
+            return  # neither its backward nor its in-place forms run under an observer
         if op.supports_autograd and dtype in op.supported_backward_dtypes(kind):
             make = functools.partial(op.sample_inputs, device, dtype, requires_grad=True)
             _run_samples(make, op, task, recorder, backward=True)
@@ -96,7 +96,7 @@ def run(task: str, device: str, recorder: Recorder) -> None:
 
 
 def _has_sparse_samples(op: Any, layout: torch.layout) -> bool:
-    """Whether an OpInfo that supports a layout has samples in it: many say so and leave the sample function unset."""
+    """Whether an OpInfo that claims to support a layout has samples in it: many leave the sample function unset."""
     name = f"sample_inputs_{str(layout).removeprefix('torch.')}_func"
     return getattr(op, name).__name__ != "_sample_inputs_unspecified"
 
@@ -109,7 +109,8 @@ def _quick_samples(device: str) -> Iterator[None]:
     seed_device = None
     if torch.device(device).type != "cpu":
         module = torch.get_device_module(device)
-        # The other seeds the current device, which need not be this one, and torch does not ask for it of every backend.
+        # `manual_seed` seeds the current device, which need not be this one; torch does not require `manual_seed_all` of a
+        # backend.
         seed_device = getattr(module, "manual_seed_all", None) or module.manual_seed
 
     def seed(value: int | None = None) -> None:
@@ -131,7 +132,7 @@ def _quick_samples(device: str) -> Iterator[None]:
 
 def _run_samples(make: Callable[[], Any], op: Any, task: str, recorder: Recorder, *, backward: bool) -> None:
     variants = [] if task.startswith(_NESTED) else list(_variants(op))
-    shapes: set[Any] = set()
+    seen_types: set[Any] = set()
     try:
         samples = iter(make())
     except Exception as error:  # any sample function may raise anything; it is counted by name in the recording's log
@@ -149,13 +150,14 @@ def _run_samples(make: Callable[[], Any], op: Any, task: str, recorder: Recorder
             _call(op, sample, f"{task} backward", recorder, backward=True)
             continue
         _call(op, sample, task, recorder)
-        # Another spelling can only lead to another overload, which argument types alone decide, unless it writes to its input.
-        fresh = (shape := _argument_types(sample)) not in shapes
-        shapes.add(shape)
+        # Another variant can only reach another overload, which the types of the arguments decide, unless it writes to its input.
+        types = _argument_types(sample)
+        is_new = types not in seen_types
+        seen_types.add(types)
         for label, variant, writes in variants:
             if writes and (sample.broadcasts_input or not _holds_tensor(sample.input)):
-                continue  # OpInfo itself says that this sample has no in-place form
-            if writes or fresh:
+                continue  # the OpInfo says that this sample has no in-place form
+            if writes or is_new:
                 _call(variant, _cloned(sample) if writes else sample, f"{task} {label}", recorder)
 
 
@@ -171,7 +173,7 @@ def _argument_types(sample: Any) -> Any:
 
 
 def _variants(op: Any) -> Iterator[tuple[str, Callable[..., Any], bool]]:
-    """The other spellings of an OpInfo: (label, function, does it write to its input)."""
+    """The other variants of an OpInfo: (label, function, whether it writes to its input)."""
     seen = {op.op}
     for owner, prefix in [(op, ""), *((alias, f"alias {alias.name} ") for alias in op.aliases)]:
         candidates = (

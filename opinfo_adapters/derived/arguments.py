@@ -1,4 +1,7 @@
-"""Arguments by name: reading a recorded call through its schema, writing one for another schema, converting between types."""
+"""Arguments by name: reading the arguments of a call through its schema, passing them to another one, and converting their types.
+
+Which calls are carried over to which overloads lives in ``overload_variants``.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ from typing import Any
 
 import torch
 
-#: Stands for an argument that is left to its default.
+#: Stands for an argument that is left to its default value.
 OMITTED = object()
 
 
 def bound(op: torch._ops.OpOverload, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by name, without those that were left to their defaults."""
+    """The arguments of a call by name, without those that are left to their default values."""
     names = [a.name for a in op._schema.arguments]
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
-def laid_out(op: torch._ops.OpOverload, values: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Arguments by name as the schema wants them: by position as far as that goes, then by keyword."""
+def unbound(op: torch._ops.OpOverload, values: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments by name as positional and keyword arguments: by position up to the first one that is omitted or keyword-only."""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for argument in op._schema.arguments:
@@ -32,12 +35,12 @@ def laid_out(op: torch._ops.OpOverload, values: dict[str, Any]) -> tuple[list[An
 
 
 def type_of(argument: torch._C.Argument) -> str:
-    """The type of an argument as its schema spells it, without aliasing: ``Tensor``, ``Optional[int]``, ``ScalarType`` ..."""
+    """The type of an argument as its schema spells it, without aliasing: ``Tensor``, ``Optional[int]``, ``ScalarType``."""
     return str(argument.real_type)
 
 
 def fits(value: Any, wanted: str) -> bool:
-    """Whether a value may be passed where the schema says ``wanted``."""
+    """Whether a value can be passed for a type of the schema."""
     if wanted.startswith("Optional["):
         return value is None or fits(value, wanted[9:-1])
     if wanted.startswith("List["):
@@ -65,12 +68,18 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def converted(value: Any, wanted: str, like: torch.Tensor | None) -> Any:
-    """A value as another type: a number as a tensor or back, one as a list of one or back; ``OMITTED`` where there is no way.
+    """Convert a value to another type: between numbers and tensors, and between values and lists of one.
 
     Args:
-        value: what the other overload was given.
-        wanted: the type to make of it.
-        like: a tensor among the call's arguments, whose dtype, device and, for lists, length a new value takes.
+        value: an argument of another overload.
+        wanted: the type, as the schema spells it.
+        like: a tensor among the call's arguments, on whose device new tensors are made.
+
+    Returns:
+        The converted value, or ``OMITTED`` if there is no conversion.
+
+    >>> converted(2.5, "int", None), converted(3, "List[int]", None)
+    (2, [3])
     """
     if fits(value, wanted):
         return value

@@ -1,36 +1,40 @@
-"""The other forms of an operator that is called: out=, in-place, functional, and other overloads of its packet.
+"""Calls carried over to overload variants: out=, in-place, functional and other overloads of an operator that is called.
 
-Forms of one operator have the same arguments, and their calls carry over as they are; an out= form is given tensors as large
-as the result, empty ones that it has to resize, ones that lie otherwise in memory, and ones of a wider dtype. Where only another
-overload of the packet is called, its arguments are converted by name (a number to a tensor, a dimension to a list of one); what
-it does not have is guessed (see ``schemas``).
+The forms of one operator have the same arguments, and their calls carry over unchanged. An out= overload gets tensors as large as
+the result, empty ones that it has to resize, ones in another memory format, and ones of a wider dtype. If only an overload with
+other arguments is called, its arguments are converted by name (a number to a tensor, a dimension to a list of one); arguments
+that it does not have are guessed (see ``schema_guesses``). Attempting the calls lives in ``sweep.recording.attempts``.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 
-from opinfo_adapters.derived import Known
-from opinfo_adapters.derived.arguments import OMITTED, bound, converted, laid_out, type_of
-from sweep.recording.attempts import Attempts
-from opinfo_adapters.derived.tensor_variants import sliced, transposed
+from opinfo_adapters.derived.arguments import OMITTED, bound, converted, type_of, unbound
 from opinfo_adapters.derived.schema_guesses import guesses_for
 from opinfo_adapters.derived.selection import representatives
+from opinfo_adapters.derived.tensor_variants import sliced, transposed
 from sweep.calls.call import Call
 from sweep.calls.codec import build
 from sweep.calls.tensors import is_strided
 from sweep.operators.inventory import form_signature, inventory, kind_of, resolve
+from sweep.operators.overload import OverloadKind
+from sweep.recording.attempts import Attempts
+from sweep.recording.recorded import RecordedCalls
 
-#: How many calls of a sibling are carried over.
+#: Number of calls of an overload that are carried over to another one.
 CARRIED = 8
 
-#: Of those, how many get every kind of out= tensor.
-_VARIED = 3
+#: Number of those that get every kind of out= tensor.
+_ALL_OUTS = 3
+
+#: The order in which overloads with the same arguments are used. An in-place one shows nothing about the size of the result.
+_PREFERENCE = (OverloadKind.FUNCTIONAL, OverloadKind.VIEW, OverloadKind.FACTORY, OverloadKind.IN_PLACE, OverloadKind.OUT)
 
 _WIDER = {
     torch.float16: torch.float32,
@@ -43,41 +47,42 @@ _WIDER = {
 }
 
 
-def tasks(known: Known) -> Iterable[str]:
-    """Every overload that is not called and has a sibling that is, and every out= form, which samples seldom reach."""
-    for name in known.callable_overloads():
-        if not any(known.is_called(s) for s in _family(name)):
+def tasks(recorded: RecordedCalls) -> Iterable[str]:
+    """Every overload that is not called and has a variant that is, and every out= overload, which samples seldom reach."""
+    for name in recorded.callable_overloads():
+        if not any(recorded.is_called(variant) for variant in _variants(name)):
             continue
-        # An out= form that has calls is tried in the first turn only, and has derived ones in the second.
-        is_out = kind_of(resolve(name)) == "out"
-        if not known.is_called(name) or (is_out and not any(_is_derived(c) for c in known.calls(name))):
+        # An out= overload that samples reach is attempted only the first time: the second time it has carried calls.
+        is_out = kind_of(resolve(name)) is OverloadKind.OUT
+        if not recorded.is_called(name) or (is_out and not recorded.has_carried(name)):
             yield name
 
 
-def run(task: str, known: Known, attempt: Attempts) -> None:
-    """Carries calls over from the siblings that have most in common."""
+def run(task: str, recorded: RecordedCalls, attempts: Attempts) -> None:
+    """Carry calls over from the overload variants that have most in common with an overload."""
     op = resolve(task)
-    exact, others = _siblings(task, known)
-    for sibling in exact or others:
-        before = len(attempt.kept)
-        for rank, call in enumerate(representatives(known.calls(sibling), CARRIED)):
+    exact, others = _called_variants(task, recorded)
+    for variant in exact or others:
+        before = len(attempts.kept)
+        for rank, call in enumerate(representatives(recorded.calls(variant), CARRIED)):
             try:
-                carried = list(_carried(op, resolve(sibling), call, known.device, varied=rank < _VARIED))
-            except Exception as error:  # the sibling itself: its call needs what another one left, a file perhaps
-                attempt.refuse(error.with_traceback(None))
+                carried = list(_carried(op, resolve(variant), call, recorded.device, all_outs=rank < _ALL_OUTS))
+            except Exception as error:  # of the variant itself: its call needs what another one left, a file perhaps
+                attempts.refuse(error.with_traceback(None))
                 continue
+            guessed = recorded.is_guess(call)
             for args, kwargs in carried:
-                attempt(args, kwargs, f"siblings {sibling}: {call.source}")
-        if len(attempt.kept) > before:
+                attempts(args, kwargs, f"overload_variants {variant}: {call.source}", guessed=guessed)
+        if len(attempts.kept) > before:
             break
 
 
-def _is_derived(call: Call) -> bool:
-    return call.source.startswith("siblings ")
-
-
 def _base(name: str) -> str:
-    """What the packets of an operator's forms have in common: ``aten.add``, for ``aten.add_.Tensor`` and ``aten.add.out``."""
+    """The part of an overload's name that all forms of the operator share.
+
+    >>> _base("aten.add_.Tensor"), _base("aten.add.out"), _base("aten.view_copy.out")
+    ('aten.add', 'aten.add', 'aten.view')
+    """
     namespace, packet, _ = name.split(".", 2)
     if packet.startswith("__i") and packet.endswith("__"):
         return f"{namespace}.__{packet[3:]}"
@@ -85,57 +90,57 @@ def _base(name: str) -> str:
 
 
 @functools.cache
-def _families() -> dict[str, list[str]]:
-    found = defaultdict(list)
+def _by_base() -> dict[str, list[str]]:
+    names = defaultdict(list)
     for name in inventory():
-        found[_base(name)].append(name)
-    return dict(found)
+        names[_base(name)].append(name)
+    return dict(names)
 
 
-def _family(name: str) -> list[str]:
-    """The other overloads of an operator."""
-    return [n for n in _families()[_base(name)] if n != name]
+def _variants(name: str) -> list[str]:
+    """The other overloads of an operator, in all its forms."""
+    return [other for other in _by_base()[_base(name)] if other != name]
 
 
-def _siblings(name: str, known: Known) -> tuple[list[str], list[str]]:
-    """Called overloads with the same arguments, and called ones with others, those with most in common first."""
+def _called_variants(name: str, recorded: RecordedCalls) -> tuple[list[str], list[str]]:
+    """The called variants with the same arguments, and those with others; those with most in common first."""
     op = resolve(name)
     wanted = form_signature(op)
-    called = [n for n in _family(name) if known.is_called(n)]
-    exact = [n for n in called if form_signature(resolve(n)) == wanted]
-    # An in-place form tells nothing of the result's size; a functional one does.
-    exact.sort(key=lambda n: ("functional", "view", "factory", "in-place", "out").index(kind_of(resolve(n))))
-    names = {n for n, _ in wanted}
+    called = [other for other in _variants(name) if recorded.is_called(other)]
+    exact = [other for other in called if form_signature(resolve(other)) == wanted]
+    exact.sort(key=lambda other: _PREFERENCE.index(kind_of(resolve(other))))
+    names = {argument for argument, _ in wanted}
 
     def distance(other: str) -> tuple[int, int, str]:
-        theirs = {n for n, _ in form_signature(resolve(other))}
+        theirs = {argument for argument, _ in form_signature(resolve(other))}
         return len(names - theirs), len(theirs - names), other
 
-    return exact, sorted((n for n in called if n not in exact), key=distance)
+    return exact, sorted((other for other in called if other not in exact), key=distance)
 
 
 def _carried(
-    op: torch._ops.OpOverload, sibling: torch._ops.OpOverload, call: Call, device: str, *, varied: bool
+    op: torch._ops.OpOverload, variant: torch._ops.OpOverload, call: Call, device: str, *, all_outs: bool
 ) -> Iterator[tuple[list[Any], dict[str, Any]]]:
-    """A sibling's call as calls of an overload."""
-    values = _converted(op, bound(sibling, *build(call, device)))
+    """The arguments of a variant's call as arguments of an overload; several if it has out= tensors."""
+    values = _converted(op, bound(variant, *build(call, device)))
     if values is None:
         return
-    outs = [a for a in op._schema.arguments if a.is_out]
-    if not outs:
-        yield laid_out(op, values)
+    out_arguments = [argument for argument in op._schema.arguments if argument.is_out]
+    if not out_arguments:
+        yield unbound(op, values)
         return
-    results = _results(sibling, call, device)
-    if results is None or len(results) < len(outs):
+    results = _results(variant, call, device)
+    if results is None or len(results) < len(out_arguments):
         return
-    for make in _OUTS if varied else _OUTS[:1]:
-        made = [_mapped(make, r) for r in results[-len(outs) :]]
-        if not any(m is None or (isinstance(m, list) and None in m) for m in made):
-            yield laid_out(op, {**values, **{a.name: m for a, m in zip(outs, made, strict=True)}})
+    for make_out in _OUTS if all_outs else _OUTS[:1]:
+        outs = [_mapped(make_out, result) for result in results[-len(out_arguments) :]]
+        if not any(out is None or (isinstance(out, list) and None in out) for out in outs):
+            yield unbound(op, {**values, **{a.name: out for a, out in zip(out_arguments, outs, strict=True)}})
 
 
-def _converted(op: torch._ops.OpOverload, theirs: dict[str, Any]) -> dict[str, Any] | None:
-    like = next((v for v in theirs.values() if isinstance(v, torch.Tensor)), None)
+def _converted(op: torch._ops.OpOverload, theirs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments of a variant's call by the names and types of an overload; ``None`` if one is missing."""
+    like = next((value for value in theirs.values() if isinstance(value, torch.Tensor)), None)
     values = {}
     for argument in op._schema.arguments:
         if argument.is_out:
@@ -151,11 +156,11 @@ def _converted(op: torch._ops.OpOverload, theirs: dict[str, Any]) -> dict[str, A
     return values
 
 
-def _results(sibling: torch._ops.OpOverload, call: Call, device: str) -> list[Any] | None:
-    """What the sibling returns for its call: a tensor or list of tensors for each out= argument."""
+def _results(variant: torch._ops.OpOverload, call: Call, device: str) -> list[Any] | None:
+    """The results of a variant's call, a tensor or list of tensors for each out= argument; ``None`` if there are others."""
     args, kwargs = build(call, device)
     with torch.no_grad():
-        result = sibling(*args, **kwargs)
+        result = variant(*args, **kwargs)
     results = list(result) if isinstance(result, tuple) else [result]
     lists_tensors = isinstance(result, list) and all(isinstance(r, torch.Tensor) for r in result)
     if lists_tensors or all(isinstance(r, torch.Tensor) for r in results):
@@ -163,23 +168,23 @@ def _results(sibling: torch._ops.OpOverload, call: Call, device: str) -> list[An
     return None
 
 
-def _mapped(make: Any, result: Any) -> Any:
-    return [make(r) for r in result] if isinstance(result, list) else make(result)
+def _mapped(function: Callable[[torch.Tensor], torch.Tensor | None], result: Any) -> Any:
+    return [function(r) for r in result] if isinstance(result, list) else function(result)
 
 
 def _same(result: torch.Tensor) -> torch.Tensor:
-    return torch.zeros_like(result) if is_strided(result) else result  # it is nobody else's
+    return torch.zeros_like(result) if is_strided(result) else result  # nobody else uses it
 
 
 def _empty(result: torch.Tensor) -> torch.Tensor | None:
     return torch.empty(0, dtype=result.dtype, device=result.device) if is_strided(result) else None
 
 
-def _otherwise(result: torch.Tensor) -> torch.Tensor | None:
+def _transposed(result: torch.Tensor) -> torch.Tensor | None:
     return transposed(_same(result)) if is_strided(result) else None
 
 
-def _with_gaps(result: torch.Tensor) -> torch.Tensor | None:
+def _sliced(result: torch.Tensor) -> torch.Tensor | None:
     return sliced(_same(result)) if is_strided(result) else None
 
 
@@ -188,5 +193,5 @@ def _wider(result: torch.Tensor) -> torch.Tensor | None:
     return torch.zeros_like(result, dtype=wider) if wider is not None and is_strided(result) else None
 
 
-#: The out= tensors that are tried, given what the result is.
-_OUTS = (_same, _empty, _otherwise, _with_gaps, _wider)
+#: How out= tensors are made from the result of a variant.
+_OUTS: tuple[Callable[[torch.Tensor], torch.Tensor | None], ...] = (_same, _empty, _transposed, _sliced, _wider)

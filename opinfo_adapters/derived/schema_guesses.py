@@ -1,9 +1,9 @@
-"""Calls of overloads that nothing is known of but their schema: bounded guesses, refined by what refuses them.
+"""Guessed calls of overloads of which only the schema is known: a bounded number of guesses, refined by what refuses them.
 
-A guess is a profile, one shape and one dtype for all tensors, with every other argument by its type and name. When the operator
-refuses, its message often says what it wants ("expected 3D", "scalar type Long"); the guess is made again with that. One that the
-kernel accepts counts only if the operator's own fake path does not refuse it: a kernel that does not look at what it is given
-reads garbage, and what a crossref says about garbage is no finding.
+A guess is a profile: one shape and one dtype for all tensors, and every other argument by its type and name. The message of a
+refusal often says what the operator expects ("expected 3D", "scalar type Long"), and the guess is repeated with that. A guess
+that the kernel accepts counts only if the operator's own fake path does not refuse it: a kernel that does not check its arguments
+reads garbage, and a finding about garbage is none. Attempting the calls lives in ``sweep.recording.attempts``.
 """
 
 from __future__ import annotations
@@ -17,61 +17,65 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedOperatorException
 
-from opinfo_adapters.derived import Known
-from opinfo_adapters.derived.arguments import laid_out, type_of
-from sweep.recording.attempts import Attempts
+from opinfo_adapters.derived.arguments import OMITTED, type_of, unbound
+from sweep.errors import first_line
 from sweep.operators.inventory import resolve
+from sweep.recording.attempts import Attempts
+from sweep.recording.recorded import RecordedCalls
 
-#: So many guesses of an overload are made at most, and so many kept.
-TRIED, KEPT = 120, 6
+#: Largest number of guesses that are made of an overload.
+TRIED = 120
 
-#: How often one guess is refined before the next is tried.
+#: Number of accepted guesses after which no other is made.
+KEPT = 6
+
+#: Number of times that one guess is made, refinements included.
 _REFINED = 4
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a guess gives to every argument.
+    """What a guess passes for every argument.
 
     Attributes:
-        shape: of every tensor that is not known better.
-        dtype: of every tensor that is not known better.
-        number: every integer that is not known better.
-        given: optional arguments too.
-        better: what an argument's name or a refusal says: name -> (shape or None, dtype or None).
+        shape: shape of tensors.
+        dtype: dtype of tensors.
+        number: value of integers.
+        passes_optional: whether optional arguments are passed.
+        refined: name of an argument -> its shape and dtype where a refusal has named them, else ``None``.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     number: int = 1
-    given: bool = False
-    better: dict[str, tuple[tuple[int, ...] | None, torch.dtype | None]] = field(default_factory=dict)
+    passes_optional: bool = False
+    refined: dict[str, tuple[tuple[int, ...] | None, torch.dtype | None]] = field(default_factory=dict)
 
 
 _SHAPES: tuple[tuple[int, ...], ...] = ((3, 3), (4,), (2, 3, 4), (1, 2, 4, 4), (1, 2, 4, 4, 4), (), (0, 3))
 _DTYPES = (torch.float32, torch.int64, torch.bool, torch.complex64, torch.float64, torch.int32, torch.uint8, torch.bfloat16)
 
 
-def tasks(known: Known) -> Iterable[str]:
+def tasks(recorded: RecordedCalls) -> Iterable[str]:
     """Every overload that is not called."""
-    return [n for n in known.callable_overloads() if not known.is_called(n)]
+    return [name for name in recorded.callable_overloads() if not recorded.is_called(name)]
 
 
-def run(task: str, known: Known, attempt: Attempts) -> None:
-    """Guesses until enough is accepted or the bound is reached."""
+def run(task: str, recorded: RecordedCalls, attempts: Attempts) -> None:
+    """Guess calls of one overload until enough are accepted or the limit is reached."""
     op = resolve(task)
     tried = 0
     for profile in _profiles(op):
         guess = profile
         for _ in range(_REFINED):
-            if tried >= TRIED or len(attempt.kept) >= KEPT:
+            if tried >= TRIED or len(attempts.kept) >= KEPT:
                 return
             tried += 1
-            made = _call(op, guess, known.device)
-            if made is None:
+            arguments = _arguments(op, guess, recorded.device)
+            if arguments is None:
                 return
-            unasked = _refused_by_fake(op, *made)
-            refused = attempt.refuse(unasked) if unasked else attempt(*made, "schemas")
+            unexpected = _refused_by_fake(op, *arguments)
+            refused = attempts.refuse(unexpected) if unexpected else attempts(*arguments, "schema_guesses", guessed=True)
             if refused is None:
                 break
             refined = _refined(op, guess, refused)
@@ -81,56 +85,67 @@ def run(task: str, known: Known, attempt: Attempts) -> None:
 
 
 def _profiles(op: torch._ops.OpOverload) -> Iterator[Profile]:
-    """Guesses, the most ordinary first."""
+    """The profiles of guesses, the most ordinary first."""
     optional = any(a.type.kind() == "OptionalType" for a in op._schema.arguments)
     tensors = any("Tensor" in type_of(a) for a in op._schema.arguments)
-    for number, given in itertools.product((1, 0, 2), (False, True) if optional else (False,)):
+    for number, passes_optional in itertools.product((1, 0, 2), (False, True) if optional else (False,)):
         for dtype, shape in itertools.product(_DTYPES if tensors else _DTYPES[:1], _SHAPES if tensors else _SHAPES[:1]):
-            yield Profile(shape, dtype, number, given)
+            yield Profile(shape, dtype, number, passes_optional)
 
 
-def _call(op: torch._ops.OpOverload, profile: Profile, device: str) -> tuple[list[Any], dict[str, Any]] | None:
-    """The guess as arguments, or ``None`` if the schema wants something that cannot be guessed."""
+def _arguments(op: torch._ops.OpOverload, profile: Profile, device: str) -> tuple[list[Any], dict[str, Any]] | None:
+    """The arguments of a guess; ``None`` if there is a type in the schema that cannot be guessed."""
     values = {}
     for argument in op._schema.arguments:
-        if argument.has_default_value() and not (profile.given and type_of(argument).startswith("Optional[")):
+        if argument.has_default_value() and not (profile.passes_optional and type_of(argument).startswith("Optional[")):
             continue
-        found = _value(argument.name, type_of(argument), profile, device, argument.N)
-        if found is _NOTHING:
-            if argument.has_default_value():
-                continue
+        value = _value(argument.name, type_of(argument), profile, device, argument.N)
+        if value is not OMITTED:
+            values[argument.name] = value
+        elif not argument.has_default_value():
             return None
-        values[argument.name] = found
-    return laid_out(op, values)
+    return unbound(op, values)
 
 
 def guesses_for(argument: torch._C.Argument, like: torch.Tensor | None) -> Iterator[Any]:
-    """Values for one argument of a call whose others are known.
+    """Guesses for one argument of a call whose other arguments are known.
 
     Args:
         argument: the argument.
-        like: a tensor among the others.
+        like: a tensor among the others, whose shape, dtype and device tensors take.
     """
     strided = like is not None and like.layout is torch.strided and not like.is_nested
     shape, dtype = (tuple(like.shape), like.dtype) if like is not None and strided else ((3, 3), torch.float32)
     device = "cpu" if like is None else str(like.device)
-    for number, given in itertools.product((1, 0, 2), (False, True)):
-        found = _value(argument.name, type_of(argument), Profile(shape, dtype, number, given), device, argument.N)
-        if found is not _NOTHING:
-            yield found
+    for number, passes_optional in itertools.product((1, 0, 2), (False, True)):
+        profile = Profile(shape, dtype, number, passes_optional)
+        value = _value(argument.name, type_of(argument), profile, device, argument.N)
+        if value is not OMITTED:
+            yield value
 
 
-_NOTHING = object()
+#: Names of arguments that are indices or masks.
 _INDICES = re.compile(r"ind(ex|ices)|idx|offsets?$|lengths?$|target|batch_sizes")
 _MASKS = re.compile(r"mask|condition|^cond$")
-_LISTS = {"stride": 1, "strides": 1, "dilation": 1, "padding": 0, "pad": 0, "output_padding": 0, "storage_offset": 0, "offset": 0}
+#: Names of integers with a value of their own, also in lists.
+_NUMBERS = {
+    "stride": 1,
+    "strides": 1,
+    "dilation": 1,
+    "padding": 0,
+    "pad": 0,
+    "output_padding": 0,
+    "storage_offset": 0,
+    "offset": 0,
+}
+#: Values of strings.
 _TEXTS = ("none", "mean", "sum", "constant", "ij", "floor", "linear", "reflect", "V", "x")
 
 
 def _value(name: str, wanted: str, profile: Profile, device: str, length: int | None) -> Any:
-    """One argument of a guess; ``_NOTHING`` where there is none of that type."""
+    """One argument of a guess; ``OMITTED`` if its type cannot be guessed."""
     if wanted.startswith("Optional["):
-        return _value(name, wanted[9:-1], profile, device, length) if profile.given else None
+        return _value(name, wanted[9:-1], profile, device, length) if profile.passes_optional else None
     if wanted.startswith("List["):
         return _list(name, wanted[5:-1], profile, device, length)
     if wanted == "Tensor":
@@ -142,7 +157,7 @@ def _value(name: str, wanted: str, profile: Profile, device: str, length: int | 
     if wanted == "str":
         return _TEXTS[profile.number % len(_TEXTS)]
     simple = {
-        "int": _LISTS.get(name, 0 if name.startswith("dim") and profile.number == 1 else profile.number),
+        "int": _NUMBERS.get(name, 0 if name.startswith("dim") and profile.number == 1 else profile.number),
         "float": 0.5,
         "number": profile.number,
         "bool": profile.number == 1,
@@ -152,7 +167,7 @@ def _value(name: str, wanted: str, profile: Profile, device: str, length: int | 
         "Device": torch.device(device),
         "QScheme": torch.per_tensor_affine,
     }
-    return simple.get(wanted.replace("SymInt", "int"), _NOTHING)
+    return simple.get(wanted.replace("SymInt", "int"), OMITTED)
 
 
 def _list(name: str, wanted: str, profile: Profile, device: str, length: int | None) -> Any:
@@ -162,13 +177,13 @@ def _list(name: str, wanted: str, profile: Profile, device: str, length: int | N
             return list(profile.shape)
         if name.startswith("dim"):
             return [0]
-        return [_LISTS.get(name, 2 if "size" in name else profile.number)] * (length or spatial)
+        return [_NUMBERS.get(name, 2 if "size" in name else profile.number)] * (length or spatial)
     item = _value(name, wanted, profile, device, None)
-    return _NOTHING if item is _NOTHING else [item] * (length or (3 if wanted == "bool" else 2))
+    return OMITTED if item is OMITTED else [item] * (length or (3 if wanted == "bool" else 2))
 
 
 def _tensor(name: str, profile: Profile, device: str) -> torch.Tensor:
-    shape, dtype = profile.better.get(name, (None, None))
+    shape, dtype = profile.refined.get(name, (None, None))
     if dtype is None:
         dtype = torch.int64 if _INDICES.search(name) else torch.bool if _MASKS.search(name) else profile.dtype
     shape = profile.shape if shape is None else shape
@@ -176,29 +191,30 @@ def _tensor(name: str, profile: Profile, device: str) -> torch.Tensor:
     for size in shape:
         count *= size
     if dtype in (torch.int64, torch.int32):
-        return torch.zeros(shape, dtype=dtype, device=device)  # an index that every dimension has
+        return torch.zeros(shape, dtype=dtype, device=device)  # index 0 is valid in every dimension
     return (torch.arange(count, device=device).reshape(shape) % 5 + 1).to(dtype)
 
 
 def _refused_by_fake(op: torch._ops.OpOverload, args: list[Any], kwargs: dict[str, Any]) -> BaseException | None:
-    """What the operator's own checks of sizes and dtypes raise, where it has any for tensors without data."""
+    """The error of the operator's own checks of sizes and dtypes, as far as it has any for tensors without data."""
     mode = FakeTensorMode(allow_non_fake_inputs=False)
     try:
         fake_args, fake_kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, mode.from_tensor, (args, kwargs))
         with mode:
             op(*fake_args, **fake_kwargs)
     except (NotImplementedError, UnsupportedOperatorException, AssertionError):
-        return None  # it has none, which the sweep will say
+        return None  # it has none; the sweep will report that
     except Exception as error:
         return None if _is_about_data(error) else error
     return None
 
 
 def _is_about_data(error: Exception) -> bool:
-    """Whether a fake path raised because it lacks values, and not because of what it was given."""
+    """Whether a fake path raised because it has no values, and not because of its arguments."""
     return type(error).__module__.startswith("torch._subclasses") or "DataDependent" in type(error).__name__
 
 
+#: How messages name an argument and the dtype that it must have, any dtype, and a rank.
 _NAMED_DTYPE = re.compile(r"'(\w+)'.*?(?:scalar types?|type|dtype)[:s]*\s*(?:torch\.)?(\w+)", re.IGNORECASE)
 _ANY_DTYPE = re.compile(
     r"(?:expected|must be|should be|to be|only supports?)\D*?(?:torch\.|scalar type )?"
@@ -224,25 +240,26 @@ _WORDS = {
     "half": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+#: Rank -> the shape that is guessed.
 _OF_RANK = {len(s): s for s in _SHAPES[:6]}
 
 
 def _refined(op: torch._ops.OpOverload, guess: Profile, refused: BaseException) -> Profile:
-    """The guess with what a refusal asks for: a dtype or a rank, of the argument that it names or of all."""
-    text = str(refused).splitlines()[0] if str(refused) else ""
+    """The guess with the dtype or rank that a refusal asks for: of the argument that it names, or of all tensors."""
+    text = first_line(refused)
     names = [a.name for a in op._schema.arguments if re.search(rf"\b{a.name}\b", text)]
     dtype = rank = None
     named = _NAMED_DTYPE.search(text)
     if named and named[2].lower() in _WORDS:
         names, dtype = [named[1]], _WORDS[named[2].lower()]
-    elif found := _ANY_DTYPE.search(text):
-        dtype = _WORDS.get(found[1].lower())
-    elif found := _RANK.search(text):
-        rank = _OF_RANK.get(int(found[1] or found[2]))
+    elif match := _ANY_DTYPE.search(text):
+        dtype = _WORDS.get(match[1].lower())
+    elif match := _RANK.search(text):
+        rank = _OF_RANK.get(int(match[1] or match[2]))
     if dtype is None and rank is None:
         return guess
     if not names:
         return replace(guess, dtype=dtype or guess.dtype, shape=guess.shape if rank is None else rank)
-    known = guess.better.get(names[0], (None, None))
-    better = {**guess.better, names[0]: (known[0] if rank is None else rank, dtype or known[1])}
-    return replace(guess, better=better)
+    old_shape, old_dtype = guess.refined.get(names[0], (None, None))
+    refined = {**guess.refined, names[0]: (old_shape if rank is None else rank, dtype or old_dtype)}
+    return replace(guess, refined=refined)

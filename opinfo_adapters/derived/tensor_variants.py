@@ -1,8 +1,8 @@
-"""Calls that work, made again with their tensors lying otherwise in memory: that is where meta kernels are wrong most often.
+"""Calls with variants of their tensors, with which meta kernels are wrong most often: memory formats, lazy bits, sizes, dtypes.
 
-Of each overload a few calls are varied (see ``selection``): enough to show every rank, dtype and option that its calls have, few
-enough to afford. Each gets every layout that applies to it, once on all of its tensors and once on the first one alone, so that
-differently laid-out arguments meet.
+Of each overload a few calls are varied (see ``selection``): enough to show every rank, dtype and option, few enough to afford.
+Each gets every variant that applies, once on all of its tensors and once on the first one alone, so that different tensors meet.
+Attempting the calls lives in ``sweep.recording.attempts``.
 """
 
 from __future__ import annotations
@@ -12,70 +12,73 @@ from typing import Any
 
 import torch
 
-from opinfo_adapters.derived import Known
-from sweep.recording.attempts import Attempts
 from opinfo_adapters.derived.selection import representatives
-from sweep.calls.call import Call
+from sweep.calls.call import Call, TensorData
 from sweep.calls.codec import build
 from sweep.calls.recipes import was_built
 from sweep.calls.tensors import is_strided
 from sweep.operators.inventory import resolve
+from sweep.recording.attempts import Attempts
+from sweep.recording.recorded import RecordedCalls
 
-#: How many calls of an overload are varied.
+#: Number of calls of an overload that are varied.
 VARIED = 5
 
-#: Tensors of more elements than this are not varied: the small ones say the same.
+#: Calls with more tensor elements are not varied: small ones show the same.
 _LARGEST = 20_000
 
 
-def tasks(known: Known) -> Iterable[str]:
+def tasks(recorded: RecordedCalls) -> Iterable[str]:
     """Every overload that is called with a tensor."""
-    return [n for n in known.callable_overloads() if known.is_called(n) and "Tensor" in str(resolve(n)._schema)]
+    names = recorded.callable_overloads()
+    return [name for name in names if recorded.is_called(name) and "Tensor" in str(resolve(name)._schema)]
 
 
-def run(task: str, known: Known, attempt: Attempts) -> None:
-    """Puts the chosen calls of one overload into every layout that applies."""
+def run(task: str, recorded: RecordedCalls, attempts: Attempts) -> None:
+    """Attempt every applicable variant of the selected calls of one overload."""
     op = resolve(task)
-    calls = [c for c in known.calls(task) if any(_is_varied(t) for t in c.tensors) and c.number_of_elements() <= _LARGEST]
-    several = [c for c in calls if any(len(t.get("size", ())) > 1 for t in c.tensors)]
-    for call in representatives(several or calls, VARIED):
-        for layout in LAYOUTS:
-            for first in (False, True):
-                made = _varied(op, call, known.device, layout, first=first)
-                if made is not None:
-                    attempt(*made, f"layouts {layout}: {call.source}", layout)
+    small = [call for call in recorded.calls(task) if call.number_of_elements() <= _LARGEST]
+    calls = [call for call in small if any(_can_be_varied(tensor) for tensor in call.tensors)]
+    with_matrices = [call for call in calls if any(len(tensor.get("size", ())) > 1 for tensor in call.tensors)]
+    for call in representatives(with_matrices or calls, VARIED):
+        guessed = recorded.is_guess(call)
+        for variant in VARIANTS:
+            for only_first in (False, True):
+                arguments = _varied(op, call, recorded.device, variant, only_first=only_first)
+                if arguments is not None:
+                    attempts(*arguments, f"tensor_variants {variant}: {call.source}", variant, guessed=guessed)
 
 
-def _is_varied(tensor: dict[str, Any]) -> bool:
+def _can_be_varied(tensor: TensorData) -> bool:
     return "parts" not in tensor and bool(tensor["size"])
 
 
 def _varied(
-    op: torch._ops.OpOverload, call: Call, device: str, layout: str, *, first: bool
+    op: torch._ops.OpOverload, call: Call, device: str, variant: str, *, only_first: bool
 ) -> tuple[list[Any], dict[str, Any]] | None:
-    """A call with its tensors in a layout, or ``None`` if that applies to none of them."""
+    """The arguments of a call with a variant of its tensors; ``None`` if the variant applies to none of them."""
     args, kwargs = build(call, device)
     written = {id(t) for a, v in zip(op._schema.arguments, args, strict=False) if a.is_write for t in _tensors(v)}
     written |= {id(t) for a in op._schema.arguments if a.is_write for t in _tensors(kwargs.get(a.name))}
-    change = LAYOUTS[layout]
-    memo: dict[int, Any] = {}
+    change = VARIANTS[variant]
+    variants: dict[int, Any] = {}
     changed = 0
 
-    def of(value: Any) -> Any:
+    def varied(value: Any) -> Any:
         nonlocal changed
         if isinstance(value, list):
-            return [of(v) for v in value]
+            return [varied(item) for item in value]
         if not isinstance(value, torch.Tensor) or not is_strided(value) or was_built(value):
             return value
-        if id(value) not in memo:
-            skipped = (first and memo) or (id(value) in written and layout in _READ_ONLY)
-            other = None if skipped else change(value)
+        if id(value) not in variants:
+            is_skipped = (only_first and variants) or (id(value) in written and variant in _READ_ONLY)
+            other = None if is_skipped else change(value)
             changed += other is not None
-            memo[id(value)] = value if other is None else other
-        return memo[id(value)]
+            variants[id(value)] = value if other is None else other
+        return variants[id(value)]
 
-    args, kwargs = [of(a) for a in args], {k: of(v) for k, v in kwargs.items()}
-    if not changed or (first and len(memo) == 1):  # the first of one is all of them
+    args, kwargs = [varied(arg) for arg in args], {name: varied(value) for name, value in kwargs.items()}
+    if not changed or (only_first and len(variants) == 1):  # with a single tensor, the first one is all of them
         return None
     return args, kwargs
 
@@ -87,7 +90,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 
 def transposed(tensor: torch.Tensor) -> torch.Tensor | None:
-    """Dimensions in the opposite order in memory; of at least two."""
+    """The dimensions in the opposite order in memory; ``None`` for fewer than two."""
     if tensor.dim() < 2:
         return None
     backwards = tuple(range(tensor.dim()))[::-1]
@@ -100,7 +103,7 @@ def _channels_last(tensor: torch.Tensor) -> torch.Tensor | None:
 
 
 def sliced(tensor: torch.Tensor) -> torch.Tensor | None:
-    """Every second element of a larger tensor's last dimension, from the second one on."""
+    """Every second element of the last dimension of a larger tensor, from the second one on; ``None`` without dimensions."""
     if not tensor.dim():
         return None
     larger = tensor.new_zeros((*tensor.shape[:-1], 2 * tensor.shape[-1] + 1))
@@ -110,7 +113,7 @@ def sliced(tensor: torch.Tensor) -> torch.Tensor | None:
 
 
 def _expanded(tensor: torch.Tensor) -> torch.Tensor | None:
-    """The first slice of the first dimension that has several, over and over."""
+    """The first slice of the first dimension of more than one, repeated."""
     for dim, size in enumerate(tensor.shape):
         if size > 1:
             return tensor.narrow(dim, 0, 1).expand(tensor.shape)
@@ -118,7 +121,7 @@ def _expanded(tensor: torch.Tensor) -> torch.Tensor | None:
 
 
 def _odd_ones(tensor: torch.Tensor) -> torch.Tensor | None:
-    """Strides of dimensions of size 1 that no contiguous tensor has."""
+    """Strides that no contiguous tensor has, of dimensions of size 1."""
     if 1 not in tensor.shape or not tensor.numel():
         return None
     strides = [7 if size == 1 else stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
@@ -126,21 +129,21 @@ def _odd_ones(tensor: torch.Tensor) -> torch.Tensor | None:
 
 
 def _conj(tensor: torch.Tensor) -> torch.Tensor | None:
-    return _in_other_bytes(tensor, torch.conj_physical).conj() if tensor.is_complex() and not tensor.is_conj() else None
+    return _on_changed_storage(tensor, torch.conj_physical).conj() if tensor.is_complex() and not tensor.is_conj() else None
 
 
 def _neg(tensor: torch.Tensor) -> torch.Tensor | None:
     if tensor.dtype not in _NEGATED or tensor.is_neg():
         return None
-    return torch._neg_view(_in_other_bytes(tensor, torch.neg))
+    return torch._neg_view(_on_changed_storage(tensor, torch.neg))
 
 
-#: What torch can negate, and can so lift a lazy negation from; of smaller floating-point types it cannot.
+#: The dtypes that torch can negate, and can therefore resolve a negative bit of; not smaller floating-point types.
 _NEGATED = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex32, torch.complex64, torch.complex128}
 
 
-def _in_other_bytes(tensor: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """A tensor that lies the same way on a storage that is another one's, changed: a lazy bit on top undoes that."""
+def _on_changed_storage(tensor: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """A tensor with the same metadata on a changed copy of its storage; a lazy bit on top of it undoes the change."""
     whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
     return change(whole).as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
@@ -158,8 +161,8 @@ def _other_dtype(tensor: torch.Tensor) -> torch.Tensor | None:
     return None if other is None else tensor.to(other)
 
 
-#: The layouts by name, as findings have them.
-LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
+#: Name of a variant, as findings have it -> the variant of a tensor, or ``None`` if it does not apply.
+VARIANTS: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
     "permuted": transposed,
     "channels_last": _channels_last,
     "sliced": sliced,
@@ -172,5 +175,5 @@ LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
     "mixed_dtypes": _other_dtype,
 }
 
-#: Those in which no operator can write.
+#: The variants that no operator can write to.
 _READ_ONLY = {"expanded", "conj", "neg"}

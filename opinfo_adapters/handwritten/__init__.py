@@ -1,7 +1,7 @@
-"""Calls that cannot be derived from anything: a file per family of operators, with real, valid values.
+"""Handwritten calls with valid values, for operators that no sample reaches: one file per family of operators.
 
-A family is a module with ``family = Family(__name__)`` and ``tasks, run = family.tasks, family.run``, and a generator per task,
-which yields the calls to make and is given back what each returned:
+A family is a module with ``family = Family(__name__)`` and ``tasks, run = family.tasks, family.run``, and one generator per task.
+The generator yields the calls to make and is sent the result of each:
 
     @family
     def hann_window(device):
@@ -13,7 +13,7 @@ which yields the calls to make and is given back what each returned:
         packed = yield call(ops.quantized.linear_prepack, weight(device), None)
         yield call(ops.quantized.linear_unpack, packed)
 
-An operator of ``ops`` that this torch does not have costs its own calls and no other.
+An operator of ``ops`` that this torch does not have costs only its own calls. Samples of OpInfo live in ``opinfo``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import torch
 
 from sweep.recording.recorder import Recorder
 
-#: What a task yields: a call still to be made.
+#: A call that is still to be made.
 Invocation = functools.partial[Any]
 _Task = Callable[[str], Generator[Invocation, Any, None]]
 
 
 def call(op: Callable[..., Any], *args: Any, **kwargs: Any) -> Invocation:
-    """A call to be made under the recorder: an overload, a packet, or any function of torch that makes such calls."""
+    """A call to be made under the recorder: of an overload, a packet, or any function that makes such calls."""
     return functools.partial(op, *args, **kwargs)
 
 
@@ -50,22 +50,22 @@ class _Absent:
 
 
 class _Operators:
-    """What ``torch.ops`` has, or one of its namespaces or operators, with what it does not have."""
+    """``torch.ops``, or one of its namespaces or operators; attributes that it does not have are ``_Absent``."""
 
-    def __init__(self, what: Any, name: str = "") -> None:
-        self._what, self._name = what, name
+    def __init__(self, wrapped: Any, name: str = "") -> None:
+        self._wrapped, self._name = wrapped, name
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._what, name, None)
-        if found is None:
-            found = _Absent(f"{self._name}{name}")
-        elif isinstance(found, torch._ops._OpNamespace | torch._ops.OpOverloadPacket):
-            found = _Operators(found, f"{self._name}{name}.")
-        vars(self)[name] = found  # one object for one operator, as in torch.ops
-        return found
+        value = getattr(self._wrapped, name, None)
+        if value is None:
+            value = _Absent(f"{self._name}{name}")
+        elif isinstance(value, torch._ops._OpNamespace | torch._ops.OpOverloadPacket):
+            value = _Operators(value, f"{self._name}{name}.")
+        vars(self)[name] = value  # one object per operator, as in torch.ops
+        return value
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._what(*args, **kwargs)
+        return self._wrapped(*args, **kwargs)
 
 
 ops: Any = _Operators(torch.ops)
@@ -75,7 +75,7 @@ class Family:
     """The tasks of one module.
 
     Args:
-        module: its ``__name__``, which tells in the corpus where a call comes from.
+        module: its ``__name__``, which becomes part of the source of its calls.
     """
 
     def __init__(self, module: str) -> None:
@@ -83,7 +83,7 @@ class Family:
         self._tasks: dict[str, _Task] = {}
 
     def __call__(self, task: _Task) -> _Task:
-        """Decorator: adds a generator function of the device as a task of that name."""
+        """Decorator that adds a generator function, which takes the device, as a task of its name."""
         self._tasks[task.__name__] = task
         return task
 
@@ -91,22 +91,26 @@ class Family:
         return list(self._tasks)
 
     def run(self, task: str, device: str, recorder: Recorder) -> None:
-        """Makes the calls of one task, with the same random numbers each time. One that fails is counted, and gives ``None``."""
+        """Make the calls of one task, with the same random numbers every time. The result of one that fails is ``None``."""
         source = f"{self._name} {task}"
         torch.manual_seed(0)
         try:
             calls = self._tasks[task](device)
             result = None
             while True:
-                made = calls.send(result)
+                invocation = calls.send(result)
                 try:
                     with recorder.observe(source):
-                        is_overload = isinstance(made.func, torch._ops.OpOverload)
-                        result = recorder.call(made.func, *made.args, **made.keywords) if is_overload else made()
+                        is_overload = isinstance(invocation.func, torch._ops.OpOverload)
+                        result = (
+                            recorder.call(invocation.func, *invocation.args, **invocation.keywords)
+                            if is_overload
+                            else invocation()
+                        )
                 except Exception as error:
                     recorder.failed(source, error)
                     result = None
         except StopIteration:
             return
-        except Exception as error:  # the generator itself, on what a failed call did not give it
+        except Exception as error:  # of the generator itself, which lacks the result of a failed call
             recorder.failed(f"{source}, making arguments", error)

@@ -1,134 +1,177 @@
-"""Memory between guards: where a kernel that reads or writes outside of the tensors that it is given meets known bytes.
+"""Redzones: memory with known content around storages, which shows whether a kernel reads or writes outside of its tensors.
 
-A storage's copy lies in an arena that is used again for one call after the other, with so many known bytes on both sides that a
-kernel which takes a tensor's strides for others stays among them: what it wrote further away would be the allocator's, and crash
-whatever came next. All of them are looked at after each call, or another call would be blamed.
+A storage is copied into an arena that is reused for one call after another. The redzones are so large that a kernel which takes
+wrong strides stays within them: what it wrote further away would belong to the allocator and crash a later call. All of them are
+checked after each call, so that no other call is blamed. What follows from a changed redzone is up to the caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import enum
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_map_only
 
-from sweep.calls.recipes import was_built
-
-from sweep.calls.tensors import is_strided, on_storage
 from sweep.calls.corpus import aligned
+from sweep.calls.recipes import was_built
+from sweep.calls.tensors import is_strided, on_storage
 
-#: Bytes of guard on each side of a storage.
-_AROUND = 128 * 1024
+#: Bytes of redzone on each side of a storage.
+_REDZONE = 128 * 1024
 
-#: Storages of at most so many bytes share arenas, of which there are so many for each pattern; another one has memory of its own.
-_SHARED_BYTES, _SHARED = 64 * 1024, 8
+#: Storages of at most this many bytes share arenas; a larger one gets memory of its own.
+_SHARED_BYTES = 64 * 1024
 
-#: Every pattern repeats after so many bytes, the size of the largest dtype.
+#: Number of shared arenas per pattern: one for each of a call's first storages.
+_SHARED = 8
+
+#: Every pattern repeats after this many bytes, the size of the largest dtype.
 _PERIOD = 16
+
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+class Filling(enum.Enum):
+    """The content of redzones."""
+
+    ZEROS = enum.auto()
+    #: A value that no kernel can use as a number, an index or a size.
+    POISON = enum.auto()
 
 
 class WritesOutside(Exception):
-    """A kernel wrote where it has no business."""
+    """A kernel has written outside of the tensors that it was passed."""
 
 
 class _Arena:
-    """Memory for one storage at a time, between two guards; clean unless a call is being made on it.
+    """Memory for one storage at a time between two redzones; it holds the pattern except while a storage is in it.
 
     Args:
-        pattern: what the guards hold, over and over.
-        size: how large a storage may be.
+        pattern: content of the redzones, repeated.
+        size: largest size of a storage in bytes.
     """
 
     def __init__(self, pattern: bytes, size: int) -> None:
-        self._clean = aligned(np.frombuffer(pattern * -(-(2 * _AROUND + size) // _PERIOD), np.uint8))
-        self._bytes = aligned(self._clean)
+        self._bytes = aligned(np.frombuffer(pattern * -(-(2 * _REDZONE + size) // _PERIOD), np.uint8))
+        self._pattern = pattern
         self._used = 0
 
     def copy(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
-        """A copy of a storage, until it is taken away."""
+        """Copy a storage into the arena."""
         self._used = storage.nbytes()
-        inner = torch.frombuffer(self._bytes, dtype=torch.uint8, offset=_AROUND, count=self._used)
+        inner = torch.frombuffer(self._bytes, dtype=torch.uint8, offset=_REDZONE, count=self._used)
         inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
         return inner.untyped_storage()
 
-    def is_whole(self) -> bool:
-        """Whether the guards hold what they held. Takes the copy away, and mends them."""
-        inside = slice(_AROUND, _AROUND + self._used)
-        self._bytes[inside] = self._clean[inside]
+    def clear(self) -> bool:
+        """Remove the copy, restore the pattern everywhere, and return whether the redzones had been left alone."""
+        padded = -(-self._used // _PERIOD) * _PERIOD
+        end = _REDZONE + padded
+        tail_of_copy = self._bytes[_REDZONE + self._used : end].tobytes()
+        is_intact = tail_of_copy == self._pattern[_PERIOD - len(tail_of_copy) :] and self._holds_pattern(0, _REDZONE)
+        is_intact = is_intact and self._holds_pattern(end, len(self._bytes) - end)
+        self._bytes[_REDZONE:end] = np.frombuffer(self._pattern * (padded // _PERIOD), np.uint8)
+        if not is_intact:
+            self._bytes[:] = np.frombuffer(self._pattern * (len(self._bytes) // _PERIOD), np.uint8)
         self._used = 0
-        whole = np.array_equal(self._bytes.view(np.uint64), self._clean.view(np.uint64))
-        if not whole:
-            self._bytes[:] = self._clean
-        return whole
+        return is_intact
+
+    def _holds_pattern(self, start: int, length: int) -> bool:
+        """Whether a part holds the pattern throughout: it begins with it, and equals itself one period further on."""
+        address = self._bytes.ctypes.data + start
+        begins = self._bytes[start : start + _PERIOD].tobytes() == self._pattern
+        return begins and _memcmp(address, address + _PERIOD, length - _PERIOD) == 0
 
 
 _arenas: dict[tuple[bytes, int], _Arena] = {}
 
 
 def _arena(pattern: bytes, number: int, size: int) -> _Arena:
-    """The arena for a call's storage of that number."""
+    """An arena for a storage of a call.
+
+    Args:
+        pattern: content of the redzones.
+        number: how many storages of the call have arenas already.
+        size: size of the storage in bytes.
+    """
     if size > _SHARED_BYTES or number >= _SHARED:
-        return _Arena(pattern, size)
+        return _Arena(pattern, -(-size // _PERIOD) * _PERIOD)
     if (pattern, number) not in _arenas:
         _arenas[pattern, number] = _Arena(pattern, _SHARED_BYTES)
     return _arenas[pattern, number]
 
 
 @contextmanager
-def between(arguments: Any, filling: int) -> Iterator[Any]:
-    """Arguments with every strided CPU tensor on a copy of its storage between guards; those that share a storage share the copy.
+def between(arguments: Any, filling: Filling) -> Iterator[Any]:
+    """Arguments with every strided CPU tensor on a copy of its storage between redzones; a shared storage stays shared.
 
     Args:
-        arguments: any structure.
-        filling: what the guards hold: 0, or 1 for what nothing can be made of (see ``_filler``).
+        arguments: any structure of lists, tuples and dictionaries.
+        filling: content of the redzones.
 
     Raises:
-        WritesOutside: a guard was changed meanwhile.
+        WritesOutside: a redzone has changed meanwhile.
     """
     used: dict[int, tuple[_Arena, torch.UntypedStorage]] = {}
 
-    def moved(tensor: torch.Tensor) -> torch.Tensor:
-        if not _may_move(tensor) or not tensor.untyped_storage().nbytes():
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        if not _may_move(tensor):
             return tensor
         storage = tensor.untyped_storage()
-        if storage._cdata not in used:
-            arena = _arena(_pattern(tensor.dtype, filling), len(used), storage.nbytes())
-            used[storage._cdata] = arena, arena.copy(storage)
-        return _moved(tensor, used[storage._cdata][1])
+        nbytes = storage.nbytes()
+        if not nbytes:
+            return tensor
+        copy = used.get(storage._cdata)
+        if copy is None:
+            arena = _arena(_pattern(tensor.dtype, filling), len(used), nbytes)
+            copy = used[storage._cdata] = arena, arena.copy(storage)
+        return _on_copy(tensor, copy[1])
 
     try:
-        yield tree_map_only(torch.Tensor, moved, arguments)
+        yield _map_tensors(move, arguments)
     finally:
-        whole = [arena.is_whole() for arena, _ in used.values()]
-    if not all(whole):
+        intact = [arena.clear() for arena, _ in used.values()]
+    if not all(intact):
         raise WritesOutside("writes outside of the tensors that it is given")
 
 
-def on_longer(arguments: Any, filling: int) -> Any:
-    """Arguments with every strided CPU tensor on a copy of its storage that goes on behind it, in memory of torch's own.
+def on_longer(arguments: Any, filling: Filling) -> Any:
+    """Arguments with every strided CPU tensor on a copy of its storage that continues behind it, in memory that torch allocated.
 
     Args:
-        arguments: any structure.
-        filling: what lies behind, as for :func:`between`.
+        arguments: as for :func:`between`.
+        filling: content of the continuation.
     """
     longer: dict[int, torch.UntypedStorage] = {}
 
-    def moved(tensor: torch.Tensor) -> torch.Tensor:
+    def move(tensor: torch.Tensor) -> torch.Tensor:
         if not _may_move(tensor):
             return tensor
         storage = tensor.untyped_storage()
         if storage._cdata not in longer:
-            whole = torch.full(
-                ((storage.nbytes() + _AROUND) // tensor.dtype.itemsize,), _filler(tensor.dtype, filling), dtype=tensor.dtype
-            )
+            length = (storage.nbytes() + _REDZONE) // tensor.dtype.itemsize
+            whole = torch.full((length,), _filler(tensor.dtype, filling), dtype=tensor.dtype)
             whole.view(torch.uint8)[: storage.nbytes()].copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
             longer[storage._cdata] = whole.untyped_storage()
-        return _moved(tensor, longer[storage._cdata])
+        return _on_copy(tensor, longer[storage._cdata])
 
-    return tree_map_only(torch.Tensor, moved, arguments)
+    return _map_tensors(move, arguments)
+
+
+def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, list | tuple):
+        return type(value)([_map_tensors(function, item) for item in value])
+    if isinstance(value, dict):
+        return {name: _map_tensors(function, item) for name, item in value.items()}
+    return value
 
 
 def _may_move(tensor: torch.Tensor) -> bool:
@@ -136,25 +179,29 @@ def _may_move(tensor: torch.Tensor) -> bool:
     return is_strided(tensor) and not was_built(tensor)
 
 
-def _moved(tensor: torch.Tensor, storage: torch.UntypedStorage) -> torch.Tensor:
-    """A tensor that lies in another storage as a strided one does in its own."""
+def _on_copy(tensor: torch.Tensor, storage: torch.UntypedStorage) -> torch.Tensor:
+    """A tensor with the same metadata on another storage."""
     copy = on_storage(storage, tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride())
-    torch._C._set_conj(copy, tensor.is_conj())
-    torch._C._set_neg(copy, tensor.is_neg())
+    if tensor.is_conj():
+        torch._C._set_conj(copy, True)
+    if tensor.is_neg():
+        torch._C._set_neg(copy, True)
     return copy
 
 
-def _pattern(dtype: torch.dtype, filling: int) -> bytes:
+@functools.cache
+def _pattern(dtype: torch.dtype, filling: Filling) -> bytes:
     count = _PERIOD // dtype.itemsize
-    return torch.full((count,), _filler(dtype, filling), dtype=dtype).view(torch.uint8).numpy().tobytes()
+    pattern: bytes = torch.full((count,), _filler(dtype, filling), dtype=dtype).view(torch.uint8).numpy().tobytes()
+    return pattern
 
 
-def _filler(dtype: torch.dtype, filling: int) -> float:
-    """What lies outside of tensors of a dtype: 0, or what no kernel can take for an index, a size or a number.
+def _filler(dtype: torch.dtype, filling: Filling) -> float:
+    """The value outside of tensors of a dtype.
 
-    -1 is the smallest step away from what is there: an unchecked index that is read there stays between the guards.
+    As poison, integers are -1 (1 if unsigned): an unchecked index of that value stays within the redzones.
     """
-    if not filling:
+    if filling is Filling.ZEROS:
         return 0
     if dtype.is_floating_point or dtype.is_complex:
         return float("nan")

@@ -1,4 +1,7 @@
-"""Making the corpus: the recorder, recording tasks and attempts in the child; scheduling, merging and the journal in the parent.
+"""Recording: running adapters, writing down every distinct call that reaches the dispatcher, and merging the calls into a corpus.
 
-Which samples there are lives in ``opinfo_adapters``, the file format in ``calls``. ``recorder``, ``tasks``, ``attempts`` and ``recorded`` run in the child, the rest in the parent.
+Samples live in ``opinfo_adapters``, which is reached by name only; the file format lives in ``calls``. ``record``, ``scheduler``,
+``retries``, ``merge``, ``journal``, ``fingerprint`` and ``progress_bar`` run in the parent; ``tasks``, ``recorder``,
+``attempts``, ``bounds``, ``recorded`` and ``adapters`` in the child; ``stages``, ``outcome``, ``shards`` and ``index`` are shared. Only the
+child side imports torch.
 """

@@ -1,44 +1,55 @@
-"""The journal of a recording: a line of JSON for every task that has ended and every process that was lost, written as it goes.
+"""The journal of a recording: one line of JSON per finished task, lost process and finished stage, written at once.
 
-It says afterwards what took how long and what could not be recorded, and a recording that was stopped goes on from it.
+A recording that was stopped resumes from it, and its summary says what could not be recorded. No torch.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opinfo_adapters import GUESSED
 from sweep.files import replace
+from sweep.recording.outcome import OutOfBounds, TaskOutcome
+from sweep.recording.stages import GUESSED, Task
 
-#: How many of the slowest tasks a summary names.
+#: Number of the slowest tasks that a summary lists.
 _SLOWEST = 20
 
 
+@dataclass(frozen=True)
+class FinishedTask:
+    """The outcome of a task, and its wall-clock time."""
+
+    outcome: TaskOutcome
+    seconds: float
+
+
 class Journal:
-    """What happened, over all stages.
+    """The journal of one recording, over all stages.
 
     Args:
-        path: where it is written.
-        what: all that the recording's result depends on.
-        resume: whether to go on from what is there, if it is of the same recording; else it is begun anew.
+        path: the file.
+        recording: JSON data that identifies the recording: all that its result depends on.
+        resume: continue the journal in the file if it is of the same recording; otherwise begin a new one.
 
     Attributes:
-        tasks: (stage, task) -> what its process answered, empty where it was given up, with its ``seconds``.
-        lost: (task, ending) -> how many processes it took with it.
-        stages: the seconds that each finished stage took.
+        tasks: the finished tasks, including those that were given up.
+        lost: (task, how its process ended) -> number of processes.
+        stages: wall-clock seconds of each finished stage.
     """
 
-    def __init__(self, path: Path, what: dict[str, Any], *, resume: bool) -> None:
-        self.tasks: dict[tuple[int, str], dict[str, Any]] = {}
-        self.lost: Counter[tuple[str, str]] = Counter()
+    def __init__(self, path: Path, recording: Mapping[str, Any], *, resume: bool) -> None:
+        self.tasks: dict[Task, FinishedTask] = {}
+        self.lost: Counter[tuple[Task, str]] = Counter()
         self.stages: list[float] = []
-        lines = _read(path, what) if resume else []
+        lines = _read(path, recording) if resume else []
         for line in lines:
-            self._take(line)
-        replace(path, "".join(json.dumps(line) + "\n" for line in (what, *lines)))
+            self._apply(line)
+        replace(path, "".join(json.dumps(line) + "\n" for line in (recording, *lines)))
         self._file = path.open("a", buffering=1)
 
     def __enter__(self) -> Journal:
@@ -47,97 +58,103 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def ended(self, stage: int, task: str, seconds: float, done: dict[str, Any]) -> None:
-        """A task has ended; with nothing done, it was given up."""
-        self._write({"stage": stage, "task": task, "seconds": round(seconds, 3), **done})
+    def finish_task(self, task: Task, seconds: float, outcome: TaskOutcome) -> None:
+        """Note the outcome of a task; the default outcome is for one that was given up."""
+        self._write({**_task_as_json(task), "seconds": round(seconds, 3), "outcome": outcome.as_json()})
 
-    def replaced(self, stage: int, task: str, seconds: float, ending: str) -> None:
-        """A task took its process with it."""
-        self._write({"stage": stage, "task": task, "seconds": round(seconds, 3), "lost": ending})
+    def lose_process(self, task: Task, seconds: float, ending: str) -> None:
+        """Note that a task ended its process."""
+        self._write({**_task_as_json(task), "seconds": round(seconds, 3), "lost": ending})
 
-    def finished(self, stage: int, seconds: float) -> None:
-        """All tasks of a stage have ended."""
+    def finish_stage(self, stage: int, seconds: float) -> None:
+        """Note that all tasks of a stage are finished."""
         self._write({"finished": stage, "seconds": round(seconds, 1)})
 
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line) + "\n")
-        self._take(line)
+        self._apply(line)
 
-    def _take(self, line: dict[str, Any]) -> None:
+    def _apply(self, line: dict[str, Any]) -> None:
         if "finished" in line:
             self.stages.append(line["seconds"])
-        elif "lost" in line:
-            self.lost[line["task"], line["lost"]] += 1
+            return
+        task = Task(line["stage"], line["module"], line["task"])
+        if "lost" in line:
+            self.lost[task, line["lost"]] += 1
         else:
-            self.tasks[line["stage"], line["task"]] = line
+            self.tasks[task] = FinishedTask(TaskOutcome.from_json(line["outcome"]), line["seconds"])
 
     def refusals(self) -> dict[str, str]:
-        """Overload -> what its derived calls were refused for, if a task has found none that is not.
+        """Overload -> the error that its derived calls were refused with, for overloads without any call.
 
-        What forms of the same operator are called with tells more than what is guessed from a schema.
+        The error of a call that was carried over says more than that of a guess, and takes precedence.
         """
-        tried = sorted(self.tasks.items(), key=lambda item: (item[0][1].startswith(f"{GUESSED}:"), item[0]))
-        found: dict[str, str] = {}
-        for (_, task), done in tried:
-            if done.get("why"):
-                found.setdefault(task.partition(":")[2], done["why"])
-        return found
+        ordered = sorted(self.tasks, key=lambda task: (task.module == GUESSED, task.stage, str(task)))
+        refusals: dict[str, str] = {}
+        for task in ordered:
+            if refusal := self.tasks[task].outcome.refusal:
+                refusals.setdefault(task.name, refusal)
+        return refusals
 
     def counts(self) -> dict[str, Any]:
-        """What could not be recorded, as counts, for the manifest of a corpus."""
+        """Counts of what could not be recorded, as JSON data for the manifest."""
         refused: Counter[str] = Counter()
         unrecordable: Counter[str] = Counter()
         failures: Counter[str] = Counter()
-        for done in self.tasks.values():
-            refused.update(done.get("refused", {}))
-            unrecordable.update(done.get("unrecordable", {}))
-            failures.update(done.get("failures", {}))
+        for task, finished in self.tasks.items():
+            refused.update({f"{task.module}: {error}": n for error, n in finished.outcome.refused.items()})
+            unrecordable.update(finished.outcome.unrecordable)
+            failures.update(finished.outcome.failures)
         return {
             "tasks": len(self.tasks),
-            "dispatched": sum(done.get("dispatched", 0) for done in self.tasks.values()),
+            "dispatched": sum(finished.outcome.dispatched for finished in self.tasks.values()),
             "refused": dict(sorted(refused.items())),
             "unrecordable": dict(sorted(unrecordable.items())),
             "failures": dict(sorted(failures.items())),
-            "lost": {f"{task}: {ending}": n for (task, ending), n in sorted(self.lost.items())},
+            "lost": dict(sorted((f"{task}: {ending}", n) for (task, ending), n in self.lost.items())),
         }
 
-    def _outside(self) -> list[str]:
-        """By kind and overload, the shortest that its tasks have found."""
-        found: dict[tuple[str, str], str] = {}
-        for (_, task), done in self.tasks.items():
-            for kind, text in done.get("outside", {}).items():
-                key = (kind, task.partition(":")[2])
-                found[key] = min(found.get(key, text), text, key=len)
-        return [f"{kind}: {text}" for (kind, _), text in sorted(found.items(), reverse=True)]
-
     def summary(self) -> str:
-        """The same for people, with what took longest."""
+        """The counts and the slowest tasks as text."""
         counts = self.counts()
-        slowest = sorted(self.tasks.values(), key=lambda done: -done["seconds"])[:_SLOWEST]
+        slowest = sorted(self.tasks.items(), key=lambda item: -item[1].seconds)[:_SLOWEST]
         seconds = " + ".join(f"{s:.0f}" for s in self.stages) or "no"
-        parts = {
-            "derived calls that were refused": _lines(counts["refused"]),
-            "calls that write or read outside of what they are given, which are not kept; one of each overload": self._outside(),
-            "calls without a plain-data form": _lines(counts["unrecordable"]),
-            "tasks that took longest, in seconds": [f"{done['seconds']:7.1f} {done['task']}" for done in slowest],
-            "processes that were lost, and what they were at": _lines(counts["lost"]),
-            "samples that could not be generated or run": _lines(counts["failures"]),
-            "overloads of which no derived call works, and why": [
-                f"{name}: {why}" for name, why in sorted(self.refusals().items())
+        sections = {
+            "derived calls that were refused": _count_lines(counts["refused"]),
+            "calls that write or read outside of their arguments and are not kept, one per overload": self._out_of_bounds(),
+            "calls without a plain-data form": _count_lines(counts["unrecordable"]),
+            "slowest tasks, in seconds": [f"{finished.seconds:7.1f} {task}" for task, finished in slowest],
+            "lost processes, and what they were doing": _count_lines(counts["lost"]),
+            "samples that could not be generated or run": _count_lines(counts["failures"]),
+            "overloads all of whose derived calls were refused": [
+                f"{name}: {refusal}" for name, refusal in sorted(self.refusals().items())
             ],
         }
         head = f"{counts['tasks']} tasks, {counts['dispatched']} dispatched calls; {seconds} s in the finished stages"
-        return "\n".join([head, *(line for title, lines in parts.items() for line in ("", f"{title}:", *lines))]) + "\n"
+        return "\n".join([head, *(line for title, lines in sections.items() for line in ("", f"{title}:", *lines))]) + "\n"
+
+    def _out_of_bounds(self) -> list[str]:
+        """One line per kind and overload, with its shortest call."""
+        shortest: dict[tuple[OutOfBounds, str], str] = {}
+        for task, finished in self.tasks.items():
+            for kind, text in finished.outcome.out_of_bounds.items():
+                key = (kind, task.name)
+                shortest[key] = min(shortest.get(key, text), text, key=len)
+        return sorted((f"{kind.value}: {text}" for (kind, _), text in shortest.items()), reverse=True)
 
 
-def _read(path: Path, what: dict[str, Any]) -> list[dict[str, Any]]:
-    """The lines of a journal, if it is of this recording; the last one may have been cut short."""
+def _task_as_json(task: Task) -> dict[str, Any]:
+    return {"stage": task.stage, "module": task.module, "task": task.name}
+
+
+def _read(path: Path, recording: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The complete lines of a journal if it is of this recording; the last line of a killed recording may be cut short."""
     try:
         first, *lines = path.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")] if json.loads(first) == what else []
-    except (OSError, ValueError):  # there is none, or what is there is no journal
+        return [json.loads(line) for line in lines if line.endswith("\n")] if json.loads(first) == recording else []
+    except (OSError, ValueError):  # no file, or not a journal: begin a new one
         return []
 
 
-def _lines(counts: dict[str, int]) -> list[str]:
-    return [f"{n:7} {what}" for what, n in counts.items()]
+def _count_lines(counts: dict[str, int]) -> list[str]:
+    return [f"{n:7} {text}" for text, n in counts.items()]

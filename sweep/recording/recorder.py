@@ -1,19 +1,19 @@
 """The recorder: writes down every distinct call that reaches the dispatcher while a sample runs.
 
-Two observers are needed. A ``TorchDispatchMode`` sees what arrives at a backend; a CompositeImplicitAutograd operator never
-does, since it has already become other operators by then. Those are seen through the Python dispatcher, whose per-operator
-table hands each composite operator's call to us on its way, from Python or from C++ alike.
+Two observers are needed. A ``TorchDispatchMode`` sees the calls that arrive at a backend. A CompositeImplicitAutograd operator
+never arrives there, since it has been decomposed by then; the Python dispatcher sees it, because its per-operator table passes
+the calls of composite operators to a handler first, whether they come from Python or from C++.
 
-A call that a sample makes itself is always kept. One that happens inside another operator, or in backward, is incidental:
-of those the first ``INCIDENTAL`` of an overload and dtype are kept, since a few hot operators would otherwise be most of the
-corpus (in torch 2.13's float32 samples, ``reshape`` alone has 2,000 distinct ones) and say nothing new.
+A call that a sample makes itself is always kept. A call inside another operator, or in backward, is incidental: of those the
+first ``INCIDENTAL`` per overload and dtype are kept. Otherwise a few operators would be most of the corpus (in torch 2.13's
+float32 samples, ``reshape`` alone has 2,000 distinct calls) and show nothing new.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
@@ -24,23 +24,27 @@ from torch._dispatch.python import enable_python_dispatcher, no_python_dispatche
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from opinfo_adapters import INCIDENTAL
 from sweep.calls.call import Call, Unrecordable
 from sweep.calls.codec import encode, signature
 from sweep.calls.recipes import remember
+from sweep.errors import first_line
 from sweep.operators.inventory import has_fallback, qualified_name
+from sweep.recording.stages import INCIDENTAL
+
+#: Length of an exception's message in the log.
+_MESSAGE_LENGTH = 120
 
 
 class Recorder:
-    """Collects distinct calls on one device.
+    """Collects the distinct calls on one device.
 
     Attributes:
         device: the device under test, such as ``cpu`` or ``cuda:0``.
-        calls: the calls to keep, in the order in which they were made, each with the dtype that it is incidental to,
-            or ``None`` where a sample made it itself.
-        dispatched: how many calls went past, repeated ones included.
-        unrecordable: reason -> number of calls that have no plain-data form.
-        failures: (what, exception) -> number of samples that could not be generated or run.
+        calls: the calls to keep, in the order in which they were made, each with the dtype that it is incidental to, or ``None``
+            for a call that a sample made itself.
+        dispatched: number of observed calls, including repeated ones.
+        unrecordable: reason -> number of calls without a plain form.
+        failures: (description, exception) -> number of samples that could not be generated or run.
     """
 
     def __init__(self, device: str) -> None:
@@ -51,59 +55,65 @@ class Recorder:
         self.unrecordable: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         self._composites = _CompositeObserver(self)
-        self._seen: set[tuple[Any, ...]] = set()  # (was it incidental, overload, signature)
-        self._kept: Counter[tuple[torch._ops.OpOverload, torch.dtype | None]] = Counter()
-        self._busy = False
+        self._signatures: set[Hashable] = set()  # (is incidental, overload, signature)
+        self._incidental_counts: Counter[tuple[torch._ops.OpOverload, torch.dtype | None]] = Counter()
+        self._is_encoding = False
         self._source = ""
-        self._incidental = False
+        self._is_incidental = False
         self._depth = 0
-        self._unseen: torch._ops.OpOverload | None = None
+        self._unobserved: torch._ops.OpOverload | None = None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """What has to be around every ``observe``: the composite observer stands in for torch's dispatch tables meanwhile."""
+        """Context around every ``observe``: torch's dispatch tables pass composite calls to the recorder."""
         with self._composites.installed():
             yield
 
     @contextmanager
     def observe(self, source: str, *, incidental: bool = False, composites: bool = True) -> Iterator[None]:
-        """Writes down the calls made inside.
+        """Context in which calls are recorded.
 
         Args:
-            source: says in a few words where they come from.
-            incidental: nobody asked for these very calls.
-            composites: composite operators too. Tensor subclasses that take themselves apart in Python cannot bear it.
+            source: where they come from, in a few words.
+            incidental: whether all of them are incidental.
+            composites: whether to record composite operators. Tensor subclasses that decompose themselves in Python fail under
+                it.
         """
-        self._source, self._incidental, self._depth = source, incidental, 0
+        self._source, self._is_incidental, self._depth = source, incidental, 0
         with _BackendObserver(self), enable_python_dispatcher() if composites else nullcontext():
             yield
 
     @contextmanager
     def backward(self) -> Iterator[None]:
-        """Inside ``observe``: what follows is the engine's doing."""
-        self._incidental = True
+        """Context inside ``observe`` for calls of the autograd engine; the rest of the observation is incidental."""
+        self._is_incidental = True
         yield
 
     def failed(self, what: str, error: BaseException) -> None:
-        """Counts a sample that could not be generated or run."""
-        first_line = (str(error).splitlines() or [""])[0]
-        self.failures[what, f"{type(error).__name__}: {first_line[:120]}"] += 1
+        """Count a sample that could not be generated or run."""
+        self.failures[what, f"{type(error).__name__}: {first_line(error)[:_MESSAGE_LENGTH]}"] += 1
+
+    def reset_counts(self) -> None:
+        """Begin the counts of a new task."""
+        self.dispatched = 0
+        self.failures.clear()
+        self.unrecordable.clear()
 
     def drain(self) -> list[tuple[Call, str | None]]:
-        """The calls collected since the last time, which are forgotten here (their signatures are not)."""
+        """Return the collected calls and forget them; their signatures are kept."""
         calls, self.calls = self.calls, []
         return calls
 
     def call(self, op: torch._ops.OpOverload, *args: Any, **kwargs: Any) -> Any:
-        """Inside ``observe``: makes a call, and writes it down even where autograd answers it and no observer sees it.
+        """Make a call inside ``observe``, and record it even if autograd answers it before any observer sees it.
 
-        ``_fw_primal`` is such an operator: its autograd kernel makes an alias and passes nothing on.
+        ``_fw_primal`` is such an operator: its autograd kernel makes an alias and does not redispatch.
         """
-        self._unseen = op
+        self._unobserved = op
         result = op(*args, **kwargs)
-        if self._unseen is op and op._schema.is_mutable:
+        if self._unobserved is op and op._schema.is_mutable:
             self.unrecordable["writes to its arguments where no observer sees it"] += 1
-        elif self._unseen is op:
+        elif self._unobserved is op:
             self.see(op, args, kwargs, lambda: result)
         return result
 
@@ -116,60 +126,68 @@ class Recorder:
         *,
         composite: bool = False,
     ) -> Any:
-        """Makes a call and, if it is to be kept and succeeds, writes it down as it was before it ran."""
-        if self._busy:
+        """Make a call. If it succeeds and is to be kept, record it as it was before it ran.
+
+        Args:
+            op: the overload.
+            args: positional arguments.
+            kwargs: keyword arguments.
+            run: makes the call.
+            composite: whether the operator decomposes into calls, which are incidental.
+        """
+        if self._is_encoding:
             return run()
         self.dispatched += 1
-        if op is self._unseen:
-            self._unseen = None
-        incidental = self._incidental or self._depth > 0
+        if op is self._unobserved:
+            self._unobserved = None
+        incidental = self._is_incidental or self._depth > 0
         self._depth += composite
         try:
-            call, seen = self._look(op, args, kwargs, incidental)
+            call, key = self._encoded_if_new(op, args, kwargs, incidental)
             result = run()
         finally:
             self._depth -= composite
         remember(result, _name(op), args, kwargs)
-        if self._is_elsewhere(args, kwargs, result):
+        if call is None or self._is_elsewhere(args, kwargs, result):
             return result
-        if call is not None and seen not in self._seen:  # the same call may have been made inside this one
-            self._seen.add(seen)
+        if key not in self._signatures:  # the same call may have been made inside this one
+            self._signatures.add(key)
             dtype = _dtype(args)
-            self._kept[op, dtype] += incidental
+            self._incidental_counts[op, dtype] += incidental
             self.calls.append((call, str(dtype) if incidental else None))
         return result
 
     def _is_elsewhere(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
-        """Whether a call has to do with tensors, and with none of the device: what the CPU can do says nothing about another one.
+        """Whether a call has tensors, and none of them on the device: it shows nothing about the device.
 
-        One without any tensor is nowhere else either.
+        A call without any tensor counts as one of the device.
         """
         if self._type == "cpu":
             return False
         places = {t.device.type for t in tree_leaves((args, kwargs, result)) if isinstance(t, torch.Tensor)}
         return bool(places) and self._type not in places
 
-    def _look(
+    def _encoded_if_new(
         self, op: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], incidental: bool
-    ) -> tuple[Call | None, tuple[Any, ...]]:
-        """The plain form of a call that is to be kept, with its signature; no call if it is not."""
-        if incidental and self._kept[op, _dtype(args)] >= INCIDENTAL:
-            return None, ()
-        self._busy = True
+    ) -> tuple[Call | None, Hashable]:
+        """The plain form of a call that is to be kept, and its key; no call if it is not."""
+        if incidental and self._incidental_counts[op, _dtype(args)] >= INCIDENTAL:
+            return None, None
+        self._is_encoding = True
         try:
-            signed = (incidental, op, *signature(args, kwargs))
-            # A call that is asked for here and incidental there is written twice: what is kept in the end must not depend on
-            # which process saw the one and which the other.
-            if signed in self._seen:
-                return None, ()
-            # Reading the arguments must not be seen, and need not pass all that watches.
+            # A call that one sample makes itself and that is incidental in another is written twice: the result must not depend
+            # on which process saw which.
+            key = (incidental, op, signature(args, kwargs))
+            if key in self._signatures:
+                return None, None
+            # Reading the arguments must not be observed, and need not pass the observers.
             with torch.no_grad(), torch._C._DisableTorchDispatch(), no_python_dispatcher():
-                return encode(_name(op), args, kwargs, device=self.device, source=self._source), signed
+                return encode(_name(op), args, kwargs, device=self.device, source=self._source), key
         except Unrecordable as reason:
             self.unrecordable[str(reason)] += 1
-            return None, ()
+            return None, None
         finally:
-            self._busy = False
+            self._is_encoding = False
 
 
 def _dtype(args: tuple[Any, ...]) -> torch.dtype | None:
@@ -188,18 +206,18 @@ def _name(op: torch._ops.OpOverload) -> str:
 
 
 class _BackendObserver(TorchDispatchMode):
-    """Sees the calls that arrive at a backend."""
+    """Observes the calls that arrive at a backend."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self.recorder = recorder
-        # A fallback hands composite operators what Python cannot pass on: undefined tensors in lists, numbers for tensors.
+        # A fallback passes composite operators arguments that Python cannot: undefined tensors in lists, numbers for tensors.
         falls_back = has_fallback(torch.device(recorder.device).type)
         self._inside: Callable[[], AbstractContextManager[Any]] = no_python_dispatcher if falls_back else nullcontext
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(t is not torch.Tensor and t is not torch.nn.Parameter for t in types):
-            return NotImplemented  # a subclass takes itself apart, and its parts come past here
+            return NotImplemented  # a subclass decomposes itself, and the calls on its parts arrive here
         kwargs = kwargs or {}
 
         def run() -> Any:
@@ -210,7 +228,7 @@ class _BackendObserver(TorchDispatchMode):
 
 
 class _CompositeObserver:
-    """Sees the calls of composite operators, by standing in for ``OpOverload._get_dispatch`` while it is installed."""
+    """Observes the calls of composite operators, by replacing ``OpOverload._get_dispatch`` while it is installed."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -226,7 +244,7 @@ class _CompositeObserver:
             _forget_dispatch()
 
     def get_dispatch(self, op: torch._ops.OpOverload, key: DispatchKey) -> Any:
-        """The entry of an operator's Python dispatch table: the plain C++ kernel, or our handler in front of it."""
+        """The entry of an operator's Python dispatch table: the C++ kernel, or a handler in front of it."""
         entry = self._entries.get((op, key))
         if entry is None:
             entry = self._entries[op, key] = self._entry(op, key)
@@ -240,10 +258,10 @@ class _CompositeObserver:
         try:
             kernel = torch._ops.resolve_key(op, key)
         except NotImplementedError:
-            return _plainly(op)  # a key that Python cannot resolve, though C++ can
+            return _by_cpp_dispatcher(op)  # a key that Python cannot resolve, though C++ can
         registered = torch._C._dispatch_has_kernel_for_dispatch_key
         if kernel in op.py_kernels and not registered(op._name, kernel):
-            return _plainly(op)  # a decomposition that only the Python dispatcher knows, and no real call takes
+            return _by_cpp_dispatcher(op)  # a decomposition that only the Python dispatcher knows; no real call uses it
         if registered(op._name, "CompositeImplicitAutograd"):
             return self._handler(op, kernel)
         return kernel
@@ -252,14 +270,14 @@ class _CompositeObserver:
         def handler(*args: Any, **kwargs: Any) -> Any:
             run = functools.partial(op._op_dk, kernel, *args, **kwargs)
             if torch._C._functorch.peek_interpreter_stack() is not None:
-                return run()  # wrapped values of a function transform are nobody's real arguments
+                return run()  # wrapped values of a function transform are not real arguments
             return self.recorder.see(op, args, kwargs, run, composite=True)
 
         return handler
 
 
-def _plainly(op: torch._ops.OpOverload) -> Callable[..., Any]:
-    """A table entry that lets the C++ dispatcher decide; naming such a key to it instead would crash."""
+def _by_cpp_dispatcher(op: torch._ops.OpOverload) -> Callable[..., Any]:
+    """A table entry that lets the C++ dispatcher choose the kernel; passing it such a key instead would crash."""
 
     def handler(*args: Any, **kwargs: Any) -> Any:
         with no_python_dispatcher():

@@ -1,172 +1,156 @@
-"""What a recording process does: lists the tasks of a stage, and runs one task and writes its calls to a file.
+"""Entry points of recording processes: listing the tasks of a stage, and running one task, whose calls go to a shard.
 
-Called by name in a child process (see ``sweep.recording``); the process keeps its recorder, so that a call which an earlier task
-has written is not written again.
+A process keeps its recorder: a call that an earlier task of the process has written is not written again.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import functools
 import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
-import opinfo_adapters
-from opinfo_adapters import derived
-from opinfo_adapters.derived import Known
-from sweep.recording.attempts import Attempts
-from sweep.recording.recorder import Recorder
-from sweep.calls import corpus
-from sweep.execution.accelerator import check_not_lost, limit_memory, waiter
 from sweep.calls.call import Call
 from sweep.calls.codec import build
-from sweep.operators.inventory import inventory, resolve
 from sweep.calls.printing import written
+from sweep.errors import UnknownTaskError
+from sweep.execution.accelerator import check_not_lost, limit_memory, waiter
+from sweep.operators.inventory import inventory, resolve
+from sweep.progress import Activity, Phase, Progress
+from sweep.recording.adapters import adapter_names, load_adapter, load_derivation
+from sweep.recording.attempts import Attempts
+from sweep.recording.outcome import AttemptPlan, TaskOutcome
+from sweep.recording.recorded import RecordedCalls
+from sweep.recording.recorder import Recorder
+from sweep.recording.shards import ShardCall, write_shard
+from sweep.recording.stages import STAGES, Task
 
 _recorders: dict[str, Recorder] = {}
 
 
-def list_tasks(
-    device: str, stage: int, known: str, only: list[str] | None = None, heartbeat: Callable[[int, str], None] | None = None
-) -> list[str]:
-    """The tasks of one stage as ``adapter:task``, in recording order.
+def list_tasks(device: str, stage: int, known: str, only: list[str] | None = None) -> list[Task]:
+    """The tasks of one stage, in recording order.
 
     Args:
         device: the device to record on.
-        stage: 0 for the adapters, then one for each of ``opinfo_adapters.STAGES``.
-        known: the folder of the calls that earlier stages found.
-        only: globs; a task that matches none of them is left out.
-        heartbeat: not used.
+        stage: 0 for the adapters, then one for each of ``STAGES``.
+        known: folder with the calls of earlier stages.
+        only: globs for names such as ``opinfo:op_db/*``; a task that matches none of them is left out.
 
     Raises:
-        LookupError: a glob can match no task of any stage.
+        UnknownTaskError: a glob can match no task of any stage.
     """
     if stage:
-        name = opinfo_adapters.STAGES[stage - 1]
-        tasks = [f"{name}:{task}" for task in derived.load(name).tasks(Known(Path(known), device))]
+        module = STAGES[stage - 1]
+        recorded = _recorded(known, device, stage)
+        tasks = [Task(stage, module, overload) for overload in load_derivation(module).tasks(recorded)]
     else:
-        tasks = [f"{name}:{task}" for name in opinfo_adapters.names() for task in opinfo_adapters.load(name).tasks(device)]
-        later = [f"{name}:{overload}" for name in opinfo_adapters.STAGES for overload in inventory()]
-        for glob in only or ():
-            if not fnmatch.filter(tasks, glob) and not fnmatch.filter(later, glob):
-                raise LookupError(f"no task matches {glob!r}; they are named as {tasks[0]!r}")
-    return [t for t in tasks if only is None or any(fnmatch.fnmatchcase(t, glob) for glob in only)]
+        tasks = [Task(0, module, name) for module in adapter_names() for name in load_adapter(module).tasks(device)]
+        _check_globs(only or [], [str(task) for task in tasks])
+    return [task for task in tasks if only is None or any(fnmatch.fnmatchcase(str(task), glob) for glob in only)]
+
+
+def _check_globs(globs: list[str], tasks: list[str]) -> None:
+    derived = [f"{module}:{overload}" for module in STAGES for overload in inventory()]
+    for glob in globs:
+        if not fnmatch.filter(tasks, glob) and not fnmatch.filter(derived, glob):
+            raise UnknownTaskError(f"no task matches {glob!r}; tasks have names such as {tasks[0]!r}")
+
+
+@functools.lru_cache(maxsize=1)
+def _recorded(folder: str, device: str, stage: int) -> RecordedCalls:
+    """The calls that a stage begins with; they do not change while it runs."""
+    return RecordedCalls(Path(folder), device)
 
 
 def run_task(
-    task: str,
-    device: str,
-    file: str,
-    heartbeat: Callable[[int, str], None],
-    known: str = "",
-    attempts: dict[str, Any] | None = None,
-    memory: int = 0,
-) -> dict[str, Any]:
-    """Runs one task, and writes those of its calls that can be made once more from their plain form.
+    task: Task, device: str, file: str, progress: Progress, known: str = "", plan: AttemptPlan | None = None, memory: int = 0
+) -> TaskOutcome:
+    """Run one task, and write those of its calls to a shard that work when made again from their plain form.
 
     Args:
-        task: as ``list_tasks`` names it.
+        task: the task.
         device: the device to record on.
-        file: where to write.
-        heartbeat: is told which call is being tried.
-        known: the folder of the calls that earlier stages found.
-        attempts: which attempts to make: ``skip``, ``crashes`` and ``only`` of ``Attempts``.
-        memory: bytes of an accelerator's memory that this process may use; 0 is no limit.
+        file: the shard; it is not written if there is no call.
+        progress: is told which call is being made.
+        known: folder with the calls of earlier stages.
+        plan: which attempts of a derivation to make; all by default.
+        memory: limit in bytes of the memory of an accelerator; 0 is no limit.
 
-    Returns:
-        What happened, as counts: ``dispatched`` and ``calls``; ``unrecordable``, ``failures`` and ``refused`` by text. Of a
-        derivation that found the first call of nothing, ``why``.
+    Raises:
+        CorpusError: the shard cannot be written.
+        ProcessUnusableError: no other call may be made in this process.
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
     limit_memory(device, memory)
-    adapter, _, name = task.partition(":")
-    if adapter in opinfo_adapters.STAGES:
-        return _derive(adapter, name, device, Path(file), Known(Path(known), device), heartbeat, attempts or {})
-    return _record(adapter, name, device, Path(file), heartbeat)
+    if task.stage:
+        return _derive(task, device, Path(file), _recorded(known, device, task.stage), progress, plan or AttemptPlan())
+    return _record(task, device, Path(file), progress)
 
 
-def _derive(
-    module: str,
-    overload: str,
-    device: str,
-    file: Path,
-    known: Known,
-    heartbeat: Callable[[int, str], None],
-    attempts: dict[str, Any],
-) -> dict[str, Any]:
-    """Runs one task of a derivation. Every call it keeps was made from its plain form already."""
-    attempt = Attempts(overload, resolve(overload), device, heartbeat, **attempts)
-    derived.load(module).run(overload, known, attempt)
-    if attempt.kept and "only" not in attempts:
-        plain = [{**c.as_json(), "incidental": None, "repeats": True} for c in attempt.kept]
-        corpus.write_file(file, plain, [bytes(c.data) for c in attempt.kept])
-    why = "" if attempt.kept or known.is_called(overload) else attempt.why()
-    made = len(attempt.kept)
-    refused = {f"{module}: {why}": n for why, n in attempt.refused.items()}
-    return {
-        "dispatched": made + sum(refused.values()),
-        "calls": made,
-        "refused": refused,
-        "unrecordable": {},
-        "failures": {},
-        "outside": {kind: written(call, "cpu")[0] for kind, call in attempt.outside.items()},
-        "why": why,
-    }
+def _derive(task: Task, device: str, file: Path, recorded: RecordedCalls, progress: Progress, plan: AttemptPlan) -> TaskOutcome:
+    """Run one task of a derivation. Attempts are made from plain forms, so every call that is kept repeats."""
+    attempts = Attempts(task.name, resolve(task.name), device, progress, plan)
+    load_derivation(task.module).run(task.name, recorded, attempts)
+    if attempts.kept and plan.only is None:
+        pairs = zip(attempts.kept, attempts.kept_guesses, strict=True)
+        write_shard(file, [ShardCall.of(call, guessed=guessed) for call, guessed in pairs])
+    refused = attempts.refused
+    return TaskOutcome(
+        dispatched=len(attempts.kept) + sum(refused.values()),
+        calls=len(attempts.kept),
+        refused=dict(refused),
+        out_of_bounds={kind: written(call, "cpu")[0] for kind, call in attempts.out_of_bounds.items()},
+        refusal="" if attempts.kept or recorded.is_called(task.name) else attempts.most_frequent_refusal(),
+    )
 
 
-def _record(adapter: str, name: str, device: str, file: Path, heartbeat: Callable[[int, str], None]) -> dict[str, Any]:
-    """Runs one task of an adapter under the recorder."""
+def _record(task: Task, device: str, file: Path, progress: Progress) -> TaskOutcome:
+    """Run one task of an adapter under the recorder."""
     recorder = _recorders.setdefault(device, Recorder(device))
-    recorder.dispatched = 0
-    recorder.failures.clear()
-    recorder.unrecordable.clear()
-    heartbeat(-1, "record")
+    recorder.reset_counts()
+    progress.beat(-1, Phase(Activity.RECORD))
     with recorder.installed():
-        opinfo_adapters.load(adapter).run(name, device, recorder)
+        load_adapter(task.module).run(task.name, device, recorder)
     wait = waiter(device)
-    wait()  # what went wrong there belongs to this task, which ends with it
-    known = frozenset(inventory())
-    plain: list[dict[str, Any]] = []
-    chunks: list[bytes | memoryview] = []
-    kept = 0
-    for at, (call, incidental) in enumerate(recorder.drain()):
-        heartbeat(at, "verify")
-        if call.overload not in known:
+    wait()  # an error of a queued kernel belongs to this task and ends it
+    names = frozenset(inventory())
+    verify = Phase(Activity.VERIFY)
+    calls: list[ShardCall] = []
+    for position, (call, incidental) in enumerate(recorder.drain()):
+        progress.beat(position, verify)
+        if call.overload not in names:
             recorder.unrecordable["operator that is not in the inventory"] += 1
             continue
         repeats = _repeats(call, device, recorder, wait)
-        kept += repeats
-        if not repeats and incidental is None:
-            continue  # of an incidental one the name is needed, which counts among the first so many
-        plain.append({**call.as_json(), "incidental": incidental, "repeats": repeats})
-        chunks.append(bytes(call.data))
-    if plain:
-        corpus.write_file(file, plain, chunks)
-    return {
-        "dispatched": recorder.dispatched,
-        "calls": kept,
-        "refused": {},
-        "unrecordable": dict(recorder.unrecordable),
-        "failures": {f"{what}: {error}": n for (what, error), n in recorder.failures.items()},
-    }
+        if repeats or incidental is not None:  # an incidental call counts among the first ones even if it does not repeat
+            calls.append(ShardCall.of(call, incidental=incidental, repeats=repeats))
+    if calls:
+        write_shard(file, calls)
+    return TaskOutcome(
+        dispatched=recorder.dispatched,
+        calls=sum(call.repeats for call in calls),
+        unrecordable=dict(recorder.unrecordable),
+        failures={f"{what}: {error}": n for (what, error), n in recorder.failures.items()},
+    )
 
 
 def _repeats(call: Call, device: str, recorder: Recorder, wait: Callable[[], None]) -> bool:
-    """Whether a call can be made from its plain form; one that cannot would tell nothing about torch."""
+    """Whether a call works when it is made from its plain form; one that does not would show nothing about torch."""
     op = resolve(call.overload)
     try:
         args, kwargs = build(call, device)
         with torch.no_grad():
             op(*args, **kwargs)
         wait()
-    except Exception as error:  # counted by name in the recording's log, and not kept
+    except Exception as error:  # counted in the log; the call is not kept
         check_not_lost(error, wait)
-        recorder.failed(f"{call.source}: making {call.overload} again", error)
+        recorder.failed(f"{call.source}: repeating {call.overload}", error)
         return False
     return True

@@ -1,0 +1,172 @@
+"""Bounds checks: whether a call reads or writes memory outside of its tensors.
+
+The call is made on the CPU, on storages between redzones: once with zeros in them and once with poison. It writes outside if a
+redzone changes, and reads outside if its answer depends on what the redzones hold. Keeping or refusing the call is up to
+``attempts``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sweep.calls import redzones
+from sweep.calls.call import Call
+from sweep.calls.codec import build
+from sweep.calls.recipes import is_opaque
+from sweep.calls.redzones import Filling
+from sweep.calls.tensors import is_strided
+
+#: torch's words for memory that it has not allocated itself, and can therefore not resize.
+_NOT_RESIZABLE = "not resizable"
+
+
+class ReadsOutside(Exception):
+    """A kernel's answer depends on memory outside of the tensors that it was passed."""
+
+
+class NoAnswer(enum.Enum):
+    """Stands for the answer of a call none of whose tensors can be moved between redzones."""
+
+    NOT_MOVED = enum.auto()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The answer of a call that raised.
+
+    Attributes:
+        error_class: class of the exception.
+        message: its text.
+    """
+
+    error_class: type[BaseException]
+    message: str
+
+    @property
+    def is_about_memory(self) -> bool:
+        """Whether only memory between redzones is refused, since it cannot be resized."""
+        return _NOT_RESIZABLE in self.message
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The answer of a call that returned: the content of its results, and of its arguments if it writes to them."""
+
+    content: tuple[Any, ...]
+
+
+Answer = NoAnswer | Refusal | Returned
+
+
+class BoundsCheck:
+    """Checks the calls of one overload.
+
+    Args:
+        name: qualified name of the overload.
+        op: the overload.
+    """
+
+    def __init__(self, name: str, op: torch._ops.OpOverload) -> None:
+        self._name, self._op = name, op
+        self._is_mutable = op._schema.is_mutable
+
+    def answers(self, call: Call) -> tuple[Answer, Answer]:
+        """The answers with zeros and with poison in the redzones.
+
+        Raises:
+            WritesOutside: a redzone has changed.
+        """
+        return self._answer(call, Filling.ZEROS), self._answer(call, Filling.POISON)
+
+    def check_reads(self, call: Call, with_zeros: Answer, with_poison: Answer) -> None:
+        """Check that answers which differ do so by chance, and not because of the redzones.
+
+        The calls are repeated in the opposite order. Answers that follow the order come from what the call before left in memory,
+        which some kernels return; answers that change every time, such as addresses, show nothing either.
+
+        Raises:
+            ReadsOutside: both answers are the same again.
+            WritesOutside: a redzone has changed.
+        """
+        if with_zeros == with_poison:
+            return
+        poison_again = self._answer(call, Filling.POISON)
+        zeros_again = self._answer(call, Filling.ZEROS)
+        if (with_zeros, with_poison) == (zeros_again, poison_again):
+            raise ReadsOutside("reads outside of the tensors that it is given")
+
+    def check_end(self, call: Call) -> None:
+        """Make a call that is refused between redzones, but accepted otherwise, on storages that continue behind its tensors.
+
+        Those are allocated by torch and can be resized, which some operators insist on.
+
+        Raises:
+            ReadsOutside: it is refused because of what lies behind its tensors.
+        """
+        for filling in Filling:
+            args, kwargs = redzones.on_longer(build(call, "cpu"), filling)
+            try:
+                with torch.no_grad():
+                    self._op(*args, **kwargs)
+            except Exception as error:
+                raise ReadsOutside(f"accepts it for what lies outside of the tensors that it is given; else: {error}") from None
+
+    def _answer(self, call: Call, filling: Filling) -> Answer:
+        built = build(call, "cpu")
+        with redzones.between(built, filling) as (args, kwargs), _reproducible():
+            try:
+                with torch.no_grad():
+                    result = self._op(*args, **kwargs)
+            except BaseException as error:  # the call may be accepted elsewhere: this memory cannot be resized, for one
+                return Refusal(type(error), str(error))
+            if all(before is after for before, after in zip(_leaves(built), _leaves((args, kwargs)), strict=True)):
+                return NoAnswer.NOT_MOVED
+            shown = (result, args, kwargs) if self._is_mutable else result
+            return Returned(tuple(leaf.shape if is_opaque(leaf, self._name) else _content(leaf) for leaf in _leaves(shown)))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The values in a structure of lists, tuples and dictionaries."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _content(leaf: Any) -> Any:
+    """What two answers are compared by: the bytes of a strided tensor, only the metadata of any other one."""
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    if not is_strided(leaf) or leaf.device.type != "cpu":
+        return leaf.layout, leaf.dtype, None if leaf.is_nested else leaf.shape
+    plain = leaf.detach().resolve_conj().resolve_neg().contiguous()
+    return leaf.dtype, leaf.shape, plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    """Context in which random numbers and new memory are the same every time; the generator is restored on leaving.
+
+    Only the CPU's generator is seeded: ``torch.manual_seed`` also queues a call, with a formatted traceback, for every
+    accelerator that is not initialized.
+    """
+    deterministic, warn_only = torch._C._get_deterministic_algorithms(), torch._C._get_deterministic_algorithms_warn_only()
+    generator = torch.default_generator
+    state = generator.get_state()
+    torch._C._set_deterministic_algorithms(True, warn_only=True)
+    generator.manual_seed(0)
+    try:
+        yield
+    finally:
+        torch._C._set_deterministic_algorithms(deterministic, warn_only=warn_only)
+        generator.set_state(state)

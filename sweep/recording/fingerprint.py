@@ -1,0 +1,50 @@
+"""The fingerprint of a corpus: all that decides which calls it has. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sweep.calls import corpus
+from sweep.operators.environment import Environment
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+
+#: The sources that decide what is recorded.
+_SOURCES = (
+    _ROOT / "opinfo_adapters",
+    _ROOT / "sweep" / "calls",
+    _ROOT / "sweep" / "operators",
+    _ROOT / "sweep" / "recording",
+    _ROOT / "sweep" / "execution" / "accelerator.py",
+    _ROOT / "sweep" / "execution" / "process_state.py",
+)
+
+
+def fingerprint(environment: Environment) -> dict[str, Any]:
+    """Everything that can change a corpus, as JSON data: torch, the device, Python, NumPy, libraries and our own sources.
+
+    The device's index is not part of it: equal devices record equal calls.
+    """
+    return {
+        "torch": environment.torch,
+        "git": environment.git,
+        "device_type": environment.device_type,
+        "features": environment.features,
+        "architecture": environment.architecture,
+        "python": environment.python,
+        "numpy": environment.numpy,
+        "libraries": dict(environment.libraries),
+        "sources": corpus.sources_digest(_SOURCES),
+    }
+
+
+def is_fresh(folder: Path, environment: Environment) -> bool:
+    """Whether a folder has a corpus with the fingerprint of an environment and of the present sources.
+
+    Raises:
+        CorpusError: there is a corpus, and it is damaged.
+    """
+    if not (folder / corpus.MANIFEST).exists():
+        return False
+    return bool(corpus.read_manifest(folder)["fingerprint"] == fingerprint(environment))

@@ -1,0 +1,84 @@
+"""The outcome of a recording task, and the plan of its attempts, as plain data. Imported by parent and child; no torch."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class OutOfBounds(enum.Enum):
+    """How a call uses memory that is not part of its arguments; the value is the name in the log."""
+
+    WRITES = "WritesOutside"
+    READS = "ReadsOutside"
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """What happened in one task. The default is a task that was given up.
+
+    Attributes:
+        dispatched: number of calls that were observed or attempted.
+        calls: number of calls that were kept.
+        refused: exception class of an attempted call -> count.
+        unrecordable: reason -> number of calls without a plain-data form.
+        failures: description -> number of samples that could not be generated or run.
+        out_of_bounds: how a call used memory outside of its arguments -> the smallest such call, printed.
+        refusal: the most frequent error of a derivation that found the first call of nothing; else empty.
+    """
+
+    dispatched: int = 0
+    calls: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    unrecordable: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    out_of_bounds: Mapping[OutOfBounds, str] = field(default_factory=dict)
+    refusal: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome as JSON data."""
+        return {
+            "dispatched": self.dispatched,
+            "calls": self.calls,
+            "refused": dict(self.refused),
+            "unrecordable": dict(self.unrecordable),
+            "failures": dict(self.failures),
+            "out_of_bounds": {kind.value: text for kind, text in self.out_of_bounds.items()},
+            "refusal": self.refusal,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TaskOutcome:
+        """The inverse of :meth:`as_json`.
+
+        Raises:
+            KeyError: a field is missing.
+            ValueError: an unknown kind of out-of-bounds access.
+        """
+        out_of_bounds = {OutOfBounds(kind): text for kind, text in data["out_of_bounds"].items()}
+        names = ("dispatched", "calls", "refused", "unrecordable", "failures", "refusal")
+        return cls(**{name: data[name] for name in names}, out_of_bounds=out_of_bounds)
+
+
+@dataclass(frozen=True)
+class AttemptPlan:
+    """Which attempts of a derivation's task to make. Attempts are numbered from 0 and come in the same order every time.
+
+    Attributes:
+        skip: attempts not to make, because they ended the process.
+        crashes: those of them whose calls are kept without being made, because they crash every time.
+        only: the one attempt to make, to see whether it crashes again; ``None`` for all.
+        stop: the first attempt that is not made any more, because too many before it ended the process; ``None`` for no limit.
+    """
+
+    skip: tuple[int, ...] = ()
+    crashes: tuple[int, ...] = ()
+    only: int | None = None
+    stop: int | None = None
+
+    def allows(self, attempt: int) -> bool:
+        """Whether to make an attempt."""
+        is_before_stop = self.stop is None or attempt < self.stop
+        return is_before_stop and attempt not in self.skip and self.only in (None, attempt)
