@@ -1,117 +1,230 @@
-"""What the sandbox's tests have a child process do: answer, raise, die in every way, or never come to an end."""
+"""Functions that the sandbox's tests run in a child process: they return, raise, die in every way, or never come to an end."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
+from fractions import Fraction
 from pathlib import Path
 
+from sweep.errors import ProcessUnusableError, UnknownCallError
+from sweep.findings.finding import Finding, Key, Result
+from sweep.findings.kind import StateChange
+from sweep.progress import Activity, Phase
 
-def heed_ctrl_c():
+
+def accept_ctrl_c():
     """For a process about to start: a shell's background jobs, and all that they start, ignore Ctrl-C otherwise."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def echo(heartbeat, **arguments):
+def echo(**arguments):
     return arguments
 
 
-def pid(heartbeat):
+def pid():
     return os.getpid()
 
 
-def parent(heartbeat):
+def parent():
     return os.getppid()
+
+
+def variables(names):
+    return {name: os.environ.get(name) for name in names}
 
 
 _remembered = []
 
 
-def remember(value, heartbeat):
+def remember(value):
     _remembered.append(value)
     return _remembered
 
 
-def working_folder(heartbeat):
+def working_folder():
     folder = Path.cwd()
     return [str(folder), sorted(p.name for p in folder.iterdir())]
 
 
-def litter(heartbeat):
+def litter():
     Path("folder").mkdir()
     Path("folder", "inner").touch()
     Path("file").touch()
-    return working_folder(heartbeat)[1]
+    return working_folder()[1]
 
 
-def tell_all(values, heartbeat, tell):
+def save_all(values, progress):
     for value in values:
-        tell(value)
-    heartbeat(5, "told")
+        progress.checkpoint(value)
+    progress.beat(5, Phase(Activity.REAL))
     return len(values)
 
 
-def tell_and_die(values, heartbeat, tell):
-    tell_all(values, heartbeat, tell)
+def save_and_die(values, progress):
+    save_all(values, progress)
     os.abort()
 
 
-def tell_and_fail(values, heartbeat, tell):
-    tell_all(values, heartbeat, tell)
+def save_and_fail(values, progress):
+    save_all(values, progress)
     raise LookupError
 
 
-def fail(message, heartbeat):
+def save_and_raise(values, progress):
+    save_all(values, progress)
+    raise UnknownCallError("no call 7")
+
+
+def fail(message):
     raise LookupError(message)
 
 
-def unspeakable(heartbeat):
-    return object()
+def become_unusable(by_prediction=False):
+    raise ProcessUnusableError(StateChange(("open files", "grad mode")), by_prediction=by_prediction)
 
 
-def kill(number, call, phase, heartbeat):
-    heartbeat(call - 1, "before")
-    heartbeat(call, phase)
+def return_a_fraction():
+    return Fraction(1, 2)
+
+
+def return_a_function():
+    return os.system
+
+
+def return_a_lambda():
+    return lambda: None
+
+
+class Intruder:
+    """An object whose pickle asks the parent to run a command."""
+
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def return_an_intruder():
+    return Intruder()
+
+
+def save_garbage(progress):
+    """Writes bytes to the connection that are no message."""
+    progress.checkpoint.__self__._connection.send_bytes(b"\x80\x05garbage")
+
+
+def kill(number, call, phase, progress):
+    progress.beat(call - 1, Phase(Activity.REAL))
+    progress.beat(call, phase)
     os.kill(os.getpid(), number)
     signal.pause()
 
 
-def abort(heartbeat):
-    heartbeat(2, "abort")
+def abort(progress):
+    progress.beat(2, Phase(Activity.EXAMPLE))
     os.abort()
 
 
-def leave(code, heartbeat):
-    heartbeat(3, "leave")
+def leave(code, progress):
+    progress.beat(3, Phase(Activity.ATTEMPT))
     os._exit(code)
 
 
-def sleep(seconds, heartbeat):
-    heartbeat(4, "sleep")
+def sleep(seconds, progress):
+    progress.beat(4, Phase(Activity.RECORD))
     time.sleep(seconds)
 
 
-def busy(seconds, heartbeat):
+def busy(seconds, progress):
     until = time.monotonic() + seconds
     at = 0
     while time.monotonic() < until:
-        heartbeat(at, "busy")
+        progress.beat(at, Phase(Activity.REAL))
         at += 1
         time.sleep(0.05)
     return "done"
 
 
-def talk(megabytes, heartbeat):
+def talk(megabytes):
     for descriptor in (1, 2):
         for _ in range(megabytes):
             os.write(descriptor, b"x" * 2**20)
     return megabytes
 
 
-def printed_bytes(heartbeat):
+def printed_bytes():
     return os.fstat(1).st_size
 
 
-def read_input(heartbeat):
+def read_input():
     return os.read(0, 10).decode()
+
+
+# --- stand-ins for the entry points of ``execution.run``, for a supervisor ---------------------------------------------
+
+
+#: A size of allocations that Python itself hardly ever makes.
+_BLOCK = 1000
+
+
+def ruin_heap():
+    """Writes into freed memory, as a kernel does that writes past its tensors, and returns normally.
+
+    The allocator finds its own data there overwritten, and aborts the process, at one of the next allocations of that size.
+    """
+    libc = _libc()
+    blocks = [libc.malloc(_BLOCK) for _ in range(4)]
+    for block in blocks:
+        libc.free(block)
+    for block in blocks:
+        ctypes.memset(block, 0x41, 8)
+
+
+def use_heap():
+    """Dies if the heap is ruined."""
+    libc = _libc()
+    for block in [libc.malloc(_BLOCK) for _ in range(8)]:
+        libc.free(block)
+
+
+def _libc():
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    return libc
+
+
+def check_overload(name, folder, device, crossrefs, skip, examples, limit, memory, checkpoints, progress):
+    """Crashes in the prediction of call 1, unless that is skipped."""
+    use_heap()
+    if (1, crossrefs[0]) not in skip:
+        progress.beat(1, Phase(Activity.PREDICTION, crossrefs[0]))
+        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.pause()
+    return Result(name, calls=3)
+
+
+def check_overload_and_ruin_heap(progress, **arguments):
+    """Does the same; the calls that return leave the heap in ruins."""
+    result = check_overload(**arguments, progress=progress)
+    ruin_heap()
+    return result
+
+
+def make_real_call(name, folder, call, device, memory):
+    return None
+
+
+def make_real_call_and_ruin_heap(name, folder, call, device, memory, progress):
+    progress.beat(call, Phase(Activity.REAL))
+    ruin_heap()
+
+
+def count(name, folder):
+    return 3
+
+
+def describe_death(name, folder, positions, device, key: Key, predicted, actual, labels):
+    use_heap()
+    return Finding(key.crossref, key.place, key.kind, key.index, predicted, actual, labels, (), len(positions), "example")

@@ -150,9 +150,9 @@ class _Run:
     def _attributed(self, death: Death) -> Death:
         """A death in a prediction, as one of the real call if that dies by itself in a fresh process as well.
 
-        Fake tensors fall back on the real kernel where there is no other, and if a kernel reads uninitialized memory, it is chance
-        which of several real calls crashes. A functionalized call runs the real kernel too, and loses the device that the real call
-        would lose.
+        Fake tensors fall back on the real kernel where there is no other, and if a kernel reads uninitialized memory, it is
+        chance which of several real calls crashes. A functionalized call runs the real kernel too, and loses the device that the
+        real call would lose.
         """
         if not death.crossref or death.kind == Ending(EndingKind.TIMEOUT):
             return death
