@@ -1,7 +1,7 @@
 """A small library of custom operators, as a user would have one: imported with ``--import tests.library``.
 
-``scale`` has all three forms and makes calls of its own in ``scale`` alone; ``flip`` is wrong about strides, but only where its
-argument is not contiguous; ``pair`` offers no calls at all.
+``scale`` has all three forms, of which only the functional one is called here. The fake impl of ``flip`` has wrong strides if its
+argument is not contiguous. ``pair`` is not called here at all.
 """
 
 import torch

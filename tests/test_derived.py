@@ -1,39 +1,40 @@
-"""What is derived from calls: which calls are gone on from, which are tried, and what is kept of them."""
+"""Derived calls: which calls they are derived from, which are attempted, and which of those are kept."""
 
 from __future__ import annotations
 
 import ctypes
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from opinfo_adapters.derived import Known, arguments
-from sweep.calls import redzones as guards
-from opinfo_adapters.derived import tensor_variants as layouts
-from opinfo_adapters.derived import schema_guesses as schemas
-from opinfo_adapters.derived import overload_variants as siblings
-from sweep.recording.attempts import Attempts, ReadsOutside, ValuesRefused
-from sweep.calls.redzones import WritesOutside
+from opinfo_adapters.derived import arguments, overload_variants, schema_guesses, tensor_variants
 from opinfo_adapters.derived.selection import representatives
-from sweep.calls import corpus
+from sweep.calls import redzones
 from sweep.calls.codec import encode
+from sweep.calls.redzones import Filling, WritesOutside
 from sweep.operators.inventory import form_signature, resolve
-from sweep.recording.record import _DEATHS, _Task
-from sweep.isolation.sandbox import Died
+from sweep.progress import Activity, Progress
+from sweep.recording.attempts import Attempts, ValuesRefused
+from sweep.recording.bounds import ReadsOutside
+from sweep.recording.merge import Merger
+from sweep.recording.outcome import AttemptPlan, OutOfBounds
+from sweep.recording.recorded import RecordedCalls
+from sweep.recording.shards import ShardCall, write_shard
 
 aten = torch.ops.aten
 
 
-def known(tmp_path, name, *made):
-    """A corpus of one overload's calls, each given by its arguments."""
-    plain = [encode(name, args, {}, device="cpu", source="test") for args in made]
-    corpus.write_file(tmp_path / f"{name}.npz", [c.as_json() for c in plain], [bytes(c.data) for c in plain])
-    return Known(tmp_path, "cpu")
+def recorded_calls(folder, name, *arguments, module="recording", guessed=False):
+    """A corpus in the making with calls of one overload."""
+    calls = [encode(name, args, {}, device="cpu", source="test") for args in arguments]
+    (folder / "shards").mkdir()
+    write_shard(folder / "shards" / "000000.shard", [ShardCall.of(call, guessed=guessed) for call in calls])
+    Merger(folder).add(folder / "shards", module)
+    return RecordedCalls(folder, "cpu")
 
 
-def attempts(op, name):
-    return Attempts(name, op, "cpu", heartbeat=lambda *_: None)
+def attempts_of(op, name):
+    return Attempts(name, op, "cpu")
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def test_a_mask_is_an_option():
     ],
 )
 def test_an_out_form_gets_a_result_where_no_tensor_can_be_made_like_it(tmp_path, functional, out, arguments, layout):
-    attempt = attempts(resolve(out), out)
-    siblings.run(out, known(tmp_path, functional, arguments), attempt)
+    attempt = attempts_of(resolve(out), out)
+    overload_variants.run(out, recorded_calls(tmp_path, functional, arguments), attempt)
     [call] = attempt.kept
     assert call.tensors[call.kwargs["out"]["tensor"]]["layout"] == layout
 
@@ -77,16 +78,16 @@ def test_an_out_form_gets_a_result_where_no_tensor_can_be_made_like_it(tmp_path,
 def test_a_sibling_whose_call_works_no_more_costs_only_that_call(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").write_bytes(bytes(8))
-    attempt = attempts(aten.from_file.out, "aten.from_file.out")
-    calls = known(tmp_path, "aten.from_file.default", ("gone", False, 1), ("there", False, 1))
-    siblings.run("aten.from_file.out", calls, attempt)
+    attempt = attempts_of(aten.from_file.out, "aten.from_file.out")
+    calls = recorded_calls(tmp_path, "aten.from_file.default", ("gone", False, 1), ("there", False, 1))
+    overload_variants.run("aten.from_file.out", calls, attempt)
     assert {c.args[0] for c in attempt.kept} == {"there"}
     assert attempt.refused["RuntimeError"]
 
 
 def test_an_out_form_gets_tensors_of_every_kind(tmp_path):
-    attempt = attempts(aten.neg.out, "aten.neg.out")
-    siblings.run("aten.neg.out", known(tmp_path, "aten.neg.default", (torch.ones(2, 3),)), attempt)
+    attempt = attempts_of(aten.neg.out, "aten.neg.out")
+    overload_variants.run("aten.neg.out", recorded_calls(tmp_path, "aten.neg.default", (torch.ones(2, 3),)), attempt)
     outs = [c.tensors[c.kwargs["out"]["tensor"]] for c in attempt.kept]
     assert [(o["size"], o["stride"], o["dtype"]) for o in outs] == [
         ([2, 3], [3, 1], "float32"),
@@ -109,33 +110,33 @@ def test_what_does_not_convert_is_left_out():
 
 
 def test_every_layout_has_its_strides_and_what_is_written_is_never_expanded(tmp_path):
-    calls = known(tmp_path, "aten.add_.Tensor", (torch.ones(1, 2, 3, 4), torch.ones(1, 2, 3, 4)))
-    attempt = attempts(aten.add_.Tensor, "aten.add_.Tensor")
-    layouts.run("aten.add_.Tensor", calls, attempt)
-    found = {c.layout: c.tensors[c.args[0]["tensor"]]["stride"] for c in reversed(attempt.kept)}  # the last is of all tensors
+    calls = recorded_calls(tmp_path, "aten.add_.Tensor", (torch.ones(1, 2, 3, 4), torch.ones(1, 2, 3, 4)))
+    attempt = attempts_of(aten.add_.Tensor, "aten.add_.Tensor")
+    tensor_variants.run("aten.add_.Tensor", calls, attempt)
+    found = {c.variant: c.tensors[c.args[0]["tensor"]]["stride"] for c in reversed(attempt.kept)}  # the last is of all tensors
     assert found["permuted"] == [1, 1, 2, 6]
     assert found["channels_last"] == [24, 1, 8, 2]
     assert found["sliced"] == [54, 27, 9, 2]
     assert found["expanded"] == [24, 12, 4, 1]
-    assert {c.layout for c in attempt.kept} >= {"size1_strides", "neg", "empty", "0d", "mixed_dtypes"}
+    assert {c.variant for c in attempt.kept} >= {"size1_strides", "neg", "empty", "0d", "mixed_dtypes"}
 
 
 @pytest.mark.parametrize(("layout", "dtype"), [("neg", torch.float32), ("neg", torch.complex64), ("conj", torch.complex64)])
 def test_a_lazy_bit_leaves_values_and_strides_as_they_were(layout, dtype):
     tensor = torch.arange(6).to(dtype).view(2, 3).mT
-    other = layouts.LAYOUTS[layout](tensor)
+    other = tensor_variants.VARIANTS[layout](tensor)
     assert (other.is_neg(), other.is_conj()) == (layout == "neg", layout == "conj")
     assert torch.equal(other, tensor)
     assert other.stride() == tensor.stride()
-    assert layouts.LAYOUTS[layout](other) is None
+    assert tensor_variants.VARIANTS[layout](other) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bool, torch.int32])
 def test_what_has_no_sign_gets_no_lazy_one(dtype):
-    assert layouts.LAYOUTS["neg"](torch.zeros(2, dtype=dtype)) is None
+    assert tensor_variants.VARIANTS["neg"](torch.zeros(2, dtype=dtype)) is None
 
 
-def test_a_guess_is_refined_by_what_refuses_it(library):
+def test_a_guess_is_refined_by_what_refuses_it(library, tmp_path):
     library.define("picky(Tensor x, Tensor index) -> Tensor")
 
     def picky(x, index):
@@ -147,17 +148,19 @@ def test_a_guess_is_refined_by_what_refuses_it(library):
 
     for key in ("CPU", "Meta"):
         library.impl("picky", picky, key)
-    attempt = attempts(torch.ops.sweep_derived.picky.default, "sweep_derived.picky.default")
-    schemas.run("sweep_derived.picky.default", nothing_known(), attempt)
+    attempt = attempts_of(torch.ops.sweep_derived.picky.default, "sweep_derived.picky.default")
+    schema_guesses.run("sweep_derived.picky.default", no_calls(tmp_path), attempt)
     assert attempt.kept
     assert {tuple(c.dtypes())[-1] for c in attempt.kept} == {"int32"}
 
 
-def nothing_known():
-    return SimpleNamespace(device="cpu")
+def no_calls(folder):
+    (folder / "shards").mkdir()
+    Merger(folder).add(folder / "shards", "recording")
+    return RecordedCalls(folder, "cpu")
 
 
-def test_a_guess_that_only_the_kernel_accepts_is_none(library):
+def test_a_guess_that_only_the_kernel_accepts_is_none(library, tmp_path):
     library.define("careless(Tensor x) -> Tensor")
 
     def meta(x):
@@ -165,27 +168,27 @@ def test_a_guess_that_only_the_kernel_accepts_is_none(library):
 
     library.impl("careless", lambda x: x.clone(), "CPU")
     library.impl("careless", meta, "Meta")
-    attempt = attempts(torch.ops.sweep_derived.careless.default, "sweep_derived.careless.default")
-    schemas.run("sweep_derived.careless.default", nothing_known(), attempt)
+    attempt = attempts_of(torch.ops.sweep_derived.careless.default, "sweep_derived.careless.default")
+    schema_guesses.run("sweep_derived.careless.default", no_calls(tmp_path), attempt)
     assert attempt.kept == []
 
 
 def test_a_call_that_writes_outside_of_its_tensors_is_not_kept(library):
     library.define("sloppy(Tensor(a!) x, int past) -> ()")
     library.impl("sloppy", lambda x, past: ctypes.memset(x.data_ptr(), 1, x.nbytes + past) and None, "CPU")
-    attempt = attempts(torch.ops.sweep_derived.sloppy.default, "sweep_derived.sloppy.default")
+    attempt = attempts_of(torch.ops.sweep_derived.sloppy.default, "sweep_derived.sloppy.default")
     assert attempt([torch.zeros(4), 0], {}, "test") is None
     for size in (4, 2, 3):
-        assert "outside" in str(attempt([torch.zeros(size), 8], {}, "test"))
+        assert "writes outside" in str(attempt([torch.zeros(size), 8], {}, "test"))
     assert len(attempt.kept) == 1
-    assert {kind: call.tensors[0]["size"] for kind, call in attempt.outside.items()} == {"WritesOutside": [2]}
+    assert {kind: call.tensors[0]["size"] for kind, call in attempt.out_of_bounds.items()} == {OutOfBounds.WRITES: [2]}
 
 
 def test_a_call_that_writes_far_outside_harms_no_other(library):
     """As an upsampling kernel of torch 2.13 does that takes an out= tensor for contiguous."""
     library.define("far(Tensor(a!) x, int past) -> ()")
     library.impl("far", lambda x, past: ctypes.memset(x.data_ptr(), 1, x.nbytes + past) and None, "CPU")
-    attempt = attempts(torch.ops.sweep_derived.far.default, "sweep_derived.far.default")
+    attempt = attempts_of(torch.ops.sweep_derived.far.default, "sweep_derived.far.default")
     for past in (100_000, 0, 100_000, 0):
         refused = attempt([torch.zeros(4 + len(attempt.kept)), past], {}, "test")
         assert isinstance(refused, WritesOutside) if past else refused is None
@@ -195,7 +198,7 @@ def test_a_call_that_writes_far_outside_harms_no_other(library):
 def test_who_writes_far_outside_is_found_and_no_other_is_blamed(library):
     library.define("remote(Tensor(a!) x, int past) -> ()")
     library.impl("remote", lambda x, past: ctypes.memset(x.data_ptr() + past, 1, 8) and None, "CPU")
-    attempt = attempts(torch.ops.sweep_derived.remote.default, "sweep_derived.remote.default")
+    attempt = attempts_of(torch.ops.sweep_derived.remote.default, "sweep_derived.remote.default")
     assert isinstance(attempt([torch.zeros(4), 20_000], {}, "test"), WritesOutside)
     assert attempt([torch.zeros(5000), 0], {}, "test") is None  # ends where the other has written
 
@@ -203,9 +206,9 @@ def test_who_writes_far_outside_is_found_and_no_other_is_blamed(library):
 @pytest.mark.parametrize("nbytes", [16, 64 * 1024, 64 * 1024 + 16])
 def test_guards_are_around_storages_of_any_size_and_hold_what_they_should(nbytes):
     for shorter in (0, 8):
-        for filling, outside in ((0, 0), (1, -1)):
+        for filling, outside in ((Filling.ZEROS, 0), (Filling.POISON, -1)):
             tensor = torch.arange((nbytes - shorter) // 8)
-            with guards.between([tensor, tensor[1:]], filling) as (one, other):
+            with redzones.between([tensor, tensor[1:]], filling) as (one, other):
                 assert torch.equal(one, tensor)
                 assert torch.equal(other, tensor[1:])
                 assert one.untyped_storage()._cdata == other.untyped_storage()._cdata != tensor.untyped_storage()._cdata
@@ -221,14 +224,14 @@ def test_an_address_is_no_answer_that_depends_on_what_lies_outside():
         return torch.tensor([next(answers, 0)])
 
     op = type("Packs", (), {"_schema": resolve(name)._schema, "__call__": staticmethod(pack)})()
-    attempt = attempts(op, name)
+    attempt = attempts_of(op, name)
     assert attempt([torch.ones(2, 2)], {}, "test") is None
 
 
 def test_a_call_whose_answer_depends_on_what_lies_outside_of_its_tensors_is_not_kept(library):
     library.define("curious(Tensor x, int past) -> int")
     library.impl("curious", lambda x, past: ctypes.c_int64.from_address(x.data_ptr() + past).value, "CPU")
-    attempt = attempts(torch.ops.sweep_derived.curious.default, "sweep_derived.curious.default")
+    attempt = attempts_of(torch.ops.sweep_derived.curious.default, "sweep_derived.curious.default")
     x = torch.arange(4)
     assert attempt([x, x.nbytes - 8], {}, "test") is None
     assert "reads outside" in str(attempt([x, x.nbytes], {}, "test"))
@@ -238,7 +241,7 @@ def test_a_call_whose_answer_depends_on_what_lies_outside_of_its_tensors_is_not_
 
 @pytest.mark.parametrize("name", ["aten.empty.memory_format", "aten.rand.default", "aten.empty_like.default"])
 def test_an_answer_that_differs_by_chance_is_no_reading_outside(name):
-    attempt = attempts(resolve(name), name)
+    attempt = attempts_of(resolve(name), name)
     for size in range(1, 40):
         assert attempt([torch.ones(size) if "like" in name else [size]], {}, "test") is None
     assert len(attempt.kept) == 39
@@ -246,13 +249,13 @@ def test_an_answer_that_differs_by_chance_is_no_reading_outside(name):
 
 def test_a_recurrent_layer_that_reads_expanded_batch_sizes_as_if_they_were_contiguous_is_not_kept():
     name = "aten.rnn_tanh.data"
-    attempt = attempts(resolve(name), name)
+    attempt = attempts_of(resolve(name), name)
     weights = [torch.ones(2, 2), torch.ones(2, 2)]
     data, start = torch.ones(9, 2), torch.ones(1, 3, 2)
     rest = [start, weights, False, 1, 0.0, False, False]
     assert attempt([data, torch.tensor([3, 3, 3]), *rest], {}, "test") is None
     for held in ([3], [3, 0, 0]):  # a storage that goes on is none of the call's arguments
-        refused = attempts(resolve(name), name)([data, torch.tensor(held).as_strided((3,), (0,)), *rest], {}, "test")
+        refused = attempts_of(resolve(name), name)([data, torch.tensor(held).as_strided((3,), (0,)), *rest], {}, "test")
         assert isinstance(refused, ReadsOutside)
 
 
@@ -266,22 +269,22 @@ def test_what_most_calls_are_refused_for_is_told_in_a_sentence(library):
 
     library.define("refuses(Tensor x) -> Tensor")
     library.impl("refuses", kernel, "CPU")
-    attempt = attempts(torch.ops.sweep_derived.refuses.default, "sweep_derived.refuses.default")
-    assert attempt.why() == ""
+    attempt = attempts_of(torch.ops.sweep_derived.refuses.default, "sweep_derived.refuses.default")
+    assert attempt.most_frequent_refusal() == ""
     for size in (1, 2, 3):
         attempt([torch.ones(size)], {}, "test")
-    assert attempt.why() == "RuntimeError: x > 0 INTERNAL ASSERT FAILED"
+    assert attempt.most_frequent_refusal() == "RuntimeError: x > 0 INTERNAL ASSERT FAILED"
 
 
 def test_what_was_accepted_before_too_many_deaths_is_kept():
-    attempt = Attempts("aten.neg.default", aten.neg.default, "cpu", heartbeat=lambda *_: None, skip=(1,), stop=3)
+    attempt = Attempts("aten.neg.default", aten.neg.default, "cpu", plan=AttemptPlan(skip=(1,), stop=3))
     refused = [attempt([torch.ones(n)], {}, "test") for n in range(1, 7)]
     assert [r is None for r in refused] == [True, False, True, False, False, False]
     assert len(attempt.kept) == 2
 
 
 def test_a_storage_ends_where_its_tensors_do():
-    attempt = attempts(aten.add.Tensor, "aten.add.Tensor")
+    attempt = attempts_of(aten.add.Tensor, "aten.add.Tensor")
     whole = torch.arange(12.0)
     assert attempt([whole[2:5], whole[4:7]], {}, "test") is None
     assert attempt([whole.narrow(0, 0, 0), whole[0]], {}, "test") is None
@@ -289,9 +292,9 @@ def test_a_storage_ends_where_its_tensors_do():
     assert [s["nbytes"] for c in attempt.kept for s in c.storages] == [7 * 4, 4, 2 * 4, 0]
 
 
-def elsewhere(op, name, phases):
+def on_accelerator(op, name, activities):
     """Attempts for an accelerator: of one that is always there, and is given tensors that it has to leave where they are."""
-    return Attempts(name, op, "meta", heartbeat=lambda _, phase: phases.append(phase))
+    return Attempts(name, op, "meta", Progress(beat=lambda _, phase: activities.append(phase.activity)))
 
 
 @pytest.mark.parametrize(
@@ -310,24 +313,24 @@ def test_what_the_cpu_refuses_for_its_values_is_not_tried_on_an_accelerator(libr
         raise error
 
     library.impl("bounded", bounded, "CPU")
-    phases = []
-    attempt = elsewhere(torch.ops.sweep_derived.bounded.default, "sweep_derived.bounded.default", phases)
+    activities = []
+    attempt = on_accelerator(torch.ops.sweep_derived.bounded.default, "sweep_derived.bounded.default", activities)
     refused = attempt([torch.zeros(2)], {}, "test")
     assert isinstance(refused, type(error) if tried else ValuesRefused)
-    assert phases == ["attempt on the cpu", *(["attempt"] if tried else [])]
+    assert activities == [Activity.ATTEMPT_ON_CPU, *([Activity.ATTEMPT] if tried else [])]
 
 
 def test_a_call_that_the_cpu_accepts_is_made_on_an_accelerator_too():
-    phases = []
-    attempt = elsewhere(aten.neg.default, "aten.neg.default", phases)
+    activities = []
+    attempt = on_accelerator(aten.neg.default, "aten.neg.default", activities)
     assert attempt([torch.ones(2)], {}, "test") is None
-    assert phases == ["attempt on the cpu", "attempt"]
+    assert activities == [Activity.ATTEMPT_ON_CPU, Activity.ATTEMPT]
     assert len(attempt.kept) == 1
 
 
 def test_a_call_that_needs_memory_of_torchs_own_is_kept():
     name = "aten._lazy_clone.default"
-    attempt = attempts(resolve(name), name)
+    attempt = attempts_of(resolve(name), name)
     assert attempt([torch.ones(2, 3)], {}, "test") is None
 
 
@@ -340,7 +343,7 @@ def test_a_call_that_is_accepted_for_what_lies_behind_its_tensor_is_not_kept(lib
         raise RuntimeError("no luck with what lies there")
 
     library.impl("lucky", lucky, "CPU")
-    attempt = attempts(torch.ops.sweep_derived.lucky.default, "sweep_derived.lucky.default")
+    attempt = attempts_of(torch.ops.sweep_derived.lucky.default, "sweep_derived.lucky.default")
     assert "lies outside" in str(attempt([torch.arange(4)], {}, "test"))
     assert attempt.kept == []
 
@@ -348,45 +351,51 @@ def test_a_call_that_is_accepted_for_what_lies_behind_its_tensor_is_not_kept(lib
 def test_an_attempt_that_changes_the_process_changes_nothing_for_the_next(library):
     library.define("changes(Tensor x) -> ()")
     library.impl("changes", lambda x: torch.set_default_dtype(torch.float64), "CPU")
-    attempt = attempts(torch.ops.sweep_derived.changes.default, "sweep_derived.changes.default")
+    attempt = attempts_of(torch.ops.sweep_derived.changes.default, "sweep_derived.changes.default")
     assert attempt([torch.zeros(1)], {}, "test") is None
     assert torch.get_default_dtype() is torch.float32
 
 
-def test_a_crash_is_kept_only_if_it_happens_again_in_a_process_of_its_own():
-    crash = Died("crash SIGSEGV", 3, "attempt")
-    asked = _Task(0, "layouts:aten.abs.default").after(crash)
-    assert asked.attempts() == {"skip": (), "only": 3}
-    assert asked.after(crash).attempts() == {"skip": (3,), "crashes": (3,), "stop": None}
-    assert asked.confirmed(False).attempts() == {"skip": (3,), "crashes": (), "stop": None}
-    guess = _Task(0, "schemas:aten.abs.default").after(crash)
-    assert guess.attempts() == {"skip": (3,), "crashes": (), "stop": None}
-    often = _Task(0, "layouts:aten.abs.default", skip=tuple(range(_DEATHS))).after(Died("crash SIGSEGV", 7, "attempt"))
-    assert often.attempts() == {"skip": tuple(range(_DEATHS)), "crashes": (), "stop": 7}
-    assert often.after(crash) is None
-    assert _Task(0, "opinfo:anything").after(Died("crash SIGSEGV", -1, "record")) is None
-    abort = Died("crash SIGABRT", -1, "start")  # which may be another task's doing, but not twice
-    again = _Task(0, "siblings:aten.add.out").after(abort)
-    assert again is not None
-    assert again.attempts() == {"skip": (), "crashes": (), "stop": None}
-    assert again.after(abort) is None
-    elsewhere = Died("crash SIGSEGV", 3, "attempt on the cpu")  # which says nothing of the device under test
-    assert _Task(0, "layouts:aten.abs.default").after(elsewhere).attempts() == {"skip": (3,), "crashes": (), "stop": None}
-
-
 def test_an_overload_keeps_the_names_of_its_forms_apart():
-    assert siblings._base("aten.add_.Tensor") == siblings._base("aten.add.out") == "aten.add"
-    assert siblings._base("aten.view_copy.out") == siblings._base("aten.view.default")
+    assert overload_variants._base("aten.add_.Tensor") == overload_variants._base("aten.add.out") == "aten.add"
+    assert overload_variants._base("aten.view_copy.out") == overload_variants._base("aten.view.default")
     assert form_signature(resolve("aten.neg.out")) == form_signature(resolve("aten.neg_.default"))
 
 
-def test_what_only_the_fake_path_refuses_says_so_too(library):
+def test_what_only_the_fake_path_refuses_says_so_too(library, tmp_path):
     def meta(x):
         raise ValueError("expected 4D. Or else")
 
     library.define("picky(Tensor x) -> Tensor")
     library.impl("picky", lambda x: x.clone(), "CPU")
     library.impl("picky", meta, "Meta")
-    attempt = attempts(torch.ops.sweep_derived.picky.default, "sweep_derived.picky.default")
-    schemas.run("sweep_derived.picky.default", nothing_known(), attempt)
-    assert (attempt.kept, attempt.why()) == ([], "ValueError: expected 4D")
+    attempt = attempts_of(torch.ops.sweep_derived.picky.default, "sweep_derived.picky.default")
+    schema_guesses.run("sweep_derived.picky.default", no_calls(tmp_path), attempt)
+    assert (attempt.kept, attempt.most_frequent_refusal()) == ([], "ValueError: expected 4D")
+
+
+def test_a_call_that_is_derived_from_a_guess_is_one(tmp_path):
+    calls = recorded_calls(tmp_path, "aten.neg.default", (torch.ones(2, 3),), module="schema_guesses", guessed=True)
+    for run, name in ((overload_variants.run, "aten.neg.out"), (tensor_variants.run, "aten.neg.default")):
+        attempt = attempts_of(resolve(name), name)
+        run(name, calls, attempt)
+        assert attempt.kept
+        assert attempt.kept_guesses == [True] * len(attempt.kept)
+
+
+@pytest.mark.parametrize(("module", "is_task"), [("recording", True), ("overload_variants", False)])
+def test_an_out_overload_that_has_carried_calls_is_no_task_again(tmp_path, module, is_task):
+    (tmp_path / "shards").mkdir()
+    out = encode("aten.neg.out", (torch.ones(2),), {"out": torch.ones(2)}, device="cpu", source="test")
+    functional = encode("aten.neg.default", (torch.ones(2),), {}, device="cpu", source="test")
+    write_shard(tmp_path / "shards" / "000000.shard", [ShardCall.of(call) for call in (out, functional)])
+    Merger(tmp_path).add(tmp_path / "shards", module)
+    assert ("aten.neg.out" in overload_variants.tasks(RecordedCalls(tmp_path, "cpu"))) is is_task
+
+
+def test_an_attempt_leaves_the_random_generator_and_the_algorithms_as_they_were():
+    attempt = attempts_of(aten.neg.default, "aten.neg.default")
+    state = torch.default_generator.get_state()
+    assert attempt([torch.ones(2)], {}, "test") is None
+    assert torch.equal(torch.default_generator.get_state(), state)
+    assert not torch.are_deterministic_algorithms_enabled()

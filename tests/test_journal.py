@@ -1,4 +1,4 @@
-"""The journal of a recording says what happened, also of one that was stopped, and the next recording goes on from it."""
+"""The journal of a recording, and recordings that are stopped and resumed from it."""
 
 from __future__ import annotations
 
@@ -7,80 +7,93 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sweep.calls import corpus
 from sweep.recording.journal import Journal
+from sweep.recording.outcome import OutOfBounds, TaskOutcome
+from sweep.recording.stages import Task
 
 ROOT = Path(__file__).resolve().parent.parent
-WHAT = {"fingerprint": {"torch": "2.13.0"}, "only": None}
-DONE = {
-    "dispatched": 5,
-    "calls": 3,
-    "refused": {"layouts: RuntimeError": 2},
-    "unrecordable": {"sparse": 1},
-    "failures": {"add: no": 1},
-}
+IDENTITY = {"fingerprint": {"torch": "2.13.0"}, "only": None}
+OUTCOME = TaskOutcome(dispatched=5, calls=3, refused={"RuntimeError": 2}, unrecordable={"sparse": 1}, failures={"add: no": 1})
+ADD, VARIANTS = Task(0, "opinfo", "add"), Task(4, "tensor_variants", "aten.add.Tensor")
 
 
 def written(path):
-    with Journal(path, WHAT, resume=False) as journal:
-        journal.ended(0, "opinfo:add", 1.25, DONE)
-        journal.replaced(1, "layouts:aten.add.Tensor", 2.0, "crash SIGSEGV at call 3 (attempt)")
-        journal.finished(0, 7.0)
-        journal.ended(1, "layouts:aten.add.Tensor", 3.5, {})
+    with Journal(path, IDENTITY, resume=False) as journal:
+        journal.finish_task(ADD, 1.25, OUTCOME)
+        journal.lose_process(VARIANTS, 2.0, "crash SIGSEGV at call 3 (attempt)")
+        journal.finish_stage(0, 7.0)
+        journal.finish_task(VARIANTS, 3.5, replace(OUTCOME, failures={}))
     return journal
 
 
-def test_one_that_goes_on_knows_all_that_was_written(tmp_path):
+def test_a_resumed_journal_has_all_that_was_written(tmp_path):
     before = written(tmp_path / "journal")
     text = (tmp_path / "journal").read_text()
-    with Journal(tmp_path / "journal", WHAT, resume=True) as journal:
+    with Journal(tmp_path / "journal", IDENTITY, resume=True) as journal:
         assert (journal.tasks, journal.lost, journal.stages) == (before.tasks, before.lost, [7.0])
         assert journal.summary() == before.summary()
         assert (tmp_path / "journal").read_text() == text
-        journal.ended(1, "layouts:aten.sub.Tensor", 0.1, DONE)
-    with Journal(tmp_path / "journal", WHAT, resume=True) as journal:
+        journal.finish_task(replace(VARIANTS, name="aten.sub.Tensor"), 0.1, OUTCOME)
+    with Journal(tmp_path / "journal", IDENTITY, resume=True) as journal:
         assert len(journal.tasks) == 3
 
 
-def test_what_forms_of_an_operator_are_refused_for_says_more_than_what_guesses_are(tmp_path):
-    with Journal(tmp_path / "journal", WHAT, resume=False) as journal:
-        for stage, task, why in (
-            (2, "schemas:aten.a.out", "TypeError: guessed"),
-            (2, "schemas:aten.b.out", "TypeError: guessed"),
-            (3, "siblings:aten.a.out", "RuntimeError: carried over"),
-            (1, "siblings:aten.c.out", ""),
-        ):
-            journal.ended(stage, task, 1.0, {**DONE, "why": why})
-        journal.ended(1, "layouts:aten.d.out", 1.0, {**DONE, "outside": {"WritesOutside": "torch.ops.aten.d.out(...)"}})
-        journal.ended(3, "siblings:aten.d.out", 1.0, {**DONE, "outside": {"WritesOutside": "torch.ops.aten.d.out(longer)"}})
-    assert "one of each overload:\nWritesOutside: torch.ops.aten.d.out(...)\n\n" in journal.summary()
+def test_a_line_that_was_cut_short_is_not_read(tmp_path):
+    written(tmp_path / "journal")
+    text = (tmp_path / "journal").read_text()
+    (tmp_path / "journal").write_text(text[:-20])
+    with Journal(tmp_path / "journal", IDENTITY, resume=True) as journal:
+        assert list(journal.tasks) == [ADD]
+
+
+def test_the_refusal_of_a_carried_call_takes_precedence_over_that_of_a_guess(tmp_path):
+    refusals = (
+        (Task(2, "schema_guesses", "aten.a.out"), "TypeError: guessed"),
+        (Task(2, "schema_guesses", "aten.b.out"), "TypeError: guessed"),
+        (Task(3, "overload_variants", "aten.a.out"), "RuntimeError: carried over"),
+        (Task(1, "overload_variants", "aten.c.out"), ""),
+    )
+    with Journal(tmp_path / "journal", IDENTITY, resume=False) as journal:
+        for task, refusal in refusals:
+            journal.finish_task(task, 1.0, replace(OUTCOME, refusal=refusal))
     assert journal.refusals() == {"aten.a.out": "RuntimeError: carried over", "aten.b.out": "TypeError: guessed"}
     assert "\naten.a.out: RuntimeError: carried over\n" in journal.summary()
 
 
-OTHER = json.dumps({**WHAT, "fingerprint": {"torch": "2.12.0"}}) + '\n{"finished": 0, "seconds": 1.0}\n'
+def test_a_summary_has_the_shortest_call_outside_of_bounds(tmp_path):
+    with Journal(tmp_path / "journal", IDENTITY, resume=False) as journal:
+        for stage, text in ((1, "torch.ops.aten.d.out(...)"), (3, "torch.ops.aten.d.out(longer)")):
+            outcome = replace(OUTCOME, out_of_bounds={OutOfBounds.WRITES: text})
+            journal.finish_task(Task(stage, "overload_variants", "aten.d.out"), 1.0, outcome)
+    assert "one per overload:\nWritesOutside: torch.ops.aten.d.out(...)\n\n" in journal.summary()
+
+
+OTHER = json.dumps({**IDENTITY, "fingerprint": {"torch": "2.12.0"}}) + '\n{"finished": 0, "seconds": 1.0}\n'
 
 
 @pytest.mark.parametrize("content", ["", "nonsense\n", "[]\n", OTHER])
-def test_what_is_of_another_recording_is_begun_anew(tmp_path, content):
+def test_a_journal_of_another_recording_is_not_resumed(tmp_path, content):
     (tmp_path / "journal").write_text(content)
-    with Journal(tmp_path / "journal", WHAT, resume=True) as journal:
+    with Journal(tmp_path / "journal", IDENTITY, resume=True) as journal:
         assert not journal.tasks
         assert journal.stages == []
 
 
-def test_a_summary_counts_and_names_what_was_lost_and_what_took_longest(tmp_path):
+def test_a_summary_has_counts_lost_processes_and_the_slowest_tasks(tmp_path):
     text = written(tmp_path / "journal").summary()
-    assert text.startswith("2 tasks, 5 dispatched calls; 7 s in the finished stages\n")
+    assert text.startswith("2 tasks, 10 dispatched calls; 7 s in the finished stages\n")
     for line in (
-        "      2 layouts: RuntimeError",
-        "      1 sparse",
-        "    3.5 layouts:aten.add.Tensor",
-        "      1 layouts:aten.add.Tensor: crash SIGSEGV at call 3 (attempt)",
+        "      2 tensor_variants: RuntimeError",
+        "      2 opinfo: RuntimeError",
+        "      2 sparse",
+        "    3.5 tensor_variants:aten.add.Tensor",
+        "      1 tensor_variants:aten.add.Tensor: crash SIGSEGV at call 3 (attempt)",
         "      1 add: no",
     ):
         assert f"\n{line}\n" in text
@@ -89,7 +102,7 @@ def test_a_summary_counts_and_names_what_was_lost_and_what_took_longest(tmp_path
 # --- a recording that is stopped ---------------------------------------------------------------------------------------
 
 GLOBS = [*(f"opinfo:op_db/*/{name}/float32" for name in ("abs", "cumsum", "sort", "max_pool2d*", "nn.functional.max_unpool2d"))]
-ONLY = [part for glob in (*GLOBS, "siblings:aten.sort*", "layouts:aten.sort*") for part in ("--only", glob)]
+ONLY = [part for glob in (*GLOBS, "overload_variants:aten.sort*", "tensor_variants:aten.sort*") for part in ("--only", glob)]
 
 
 def recording(folder):
@@ -108,6 +121,10 @@ def ended(folder):
         return []
     lines = [json.loads(line) for line in text.splitlines(keepends=True)[1:] if line.endswith("\n")]
     return [line for line in lines if "task" in line and "lost" not in line]
+
+
+def tasks_in(lines):
+    return sorted((line["stage"], line["module"], line["task"]) for line in lines)
 
 
 def test_a_recording_that_was_killed_goes_on_and_makes_the_same_corpus(tmp_path):
@@ -129,7 +146,7 @@ def test_a_recording_that_was_killed_goes_on_and_makes_the_same_corpus(tmp_path)
         assert process.wait(timeout=120) == 0
     after = ended(killed)
     assert after[: len(before)] == before
-    assert sorted(line["task"] for line in after) == sorted(line["task"] for line in ended(whole))
+    assert tasks_in(after) == tasks_in(ended(whole))
     assert calls(killed) == calls(whole)
     assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
 
@@ -138,5 +155,5 @@ def test_corpora_side_by_side_have_journals_of_their_own(tmp_path):
     for name in ("one", "other"):
         line = [sys.executable, "-m", "sweep", "record", "--only", "handwritten.windows:*", "--corpus", str(tmp_path / name)]
         assert subprocess.run(line, cwd=ROOT, capture_output=True, timeout=120).returncode == 0
-    made = {path.name for path in tmp_path.iterdir()}
-    assert made == {f"{name}{end}" for name in ("one", "other") for end in ("", ".jsonl", ".lock", ".log")}
+    names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}  # locks have hidden names
+    assert names == {f"{name}{end}" for name in ("one", "other") for end in ("", ".jsonl", ".log")}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-import opinfo_adapters
 from opinfo_adapters import opinfo
-from sweep.recording import tasks as session
 from opinfo_adapters.handwritten import Family, call, ops
-from sweep.recording.recorder import Recorder
 from sweep.calls import corpus
-from sweep.recording import record as recording
+from sweep.errors import UnknownTaskError
+from sweep.progress import Activity, Progress
+from sweep.recording import tasks
+from sweep.recording.merge import SHARD_NAME, Merger
+from sweep.recording.recorder import Recorder
+from sweep.recording.shards import read_shard
+from sweep.recording.stages import INCIDENTAL
 
 
 def recorded(function, *args, **options):
@@ -94,10 +97,10 @@ def test_an_operator_that_this_torch_does_not_have_costs_no_other_its_calls():
 
 
 def test_incidental_calls_are_limited_and_those_asked_for_are_not():
-    many = opinfo_adapters.INCIDENTAL + 10
+    many = INCIDENTAL + 10
     inside = recorded(lambda: [torch.abs(torch.zeros(n)) for n in range(many)], incidental=True)
     asked = recorded(lambda: [torch.abs(torch.zeros(n)) for n in range(many)])
-    assert [name for name, _ in inside].count("aten.abs.default") == opinfo_adapters.INCIDENTAL
+    assert [name for name, _ in inside].count("aten.abs.default") == INCIDENTAL
     assert [name for name, _ in asked].count("aten.abs.default") == many
 
 
@@ -116,38 +119,43 @@ def test_every_opinfo_database_is_found():
 
 
 def test_every_supported_dtype_is_a_task():
-    tasks = [t for t in opinfo.tasks("cpu") if "/nn.functional.max_unpool2d/" in t and t.startswith("op_db")]
-    assert [t.rpartition("/")[2] for t in tasks] == ["bfloat16", "float16", "float32", "float64"]
+    names = [name for name in opinfo.tasks("cpu") if "/nn.functional.max_unpool2d/" in name and name.startswith("op_db")]
+    assert [name.rpartition("/")[2] for name in names] == ["bfloat16", "float16", "float32", "float64"]
+
+
+def test_a_glob_that_matches_no_task_is_refused():
+    with pytest.raises(UnknownTaskError, match=r"no task matches 'opinfo:nothing\*'; tasks have names such as '.*:.*'"):
+        tasks.list_tasks("cpu", 0, "", only=["opinfo:nothing*"])
+    assert tasks.list_tasks("cpu", 0, "", only=["tensor_variants:aten.sort*"]) == []
 
 
 def test_a_task_records_forward_backward_and_variants_and_counts_what_fails(tmp_path):
-    [task] = session.list_tasks("cpu", 0, "", only=["opinfo:op_db/*/add/float32"])
-    done = session.run_task(task, "cpu", str(tmp_path / "shard.npz"), heartbeat=lambda *_: None)
-    calls = [call for call, _ in corpus.read_file(tmp_path / "shard.npz")]
-    assert done["calls"] == len(calls) > 20
-    assert {"aten.add.Tensor", "aten.add_.Tensor"} <= {c["overload"] for c in calls}
-    assert any("backward" in c["source"] for c in calls)
-    assert any("takes no keyword arguments" in why for why in done["failures"])
+    [task] = tasks.list_tasks("cpu", 0, "", only=["opinfo:op_db/*/add/float32"])
+    beats = []
+    outcome = tasks.run_task(task, "cpu", str(tmp_path / "shard"), Progress(beat=lambda *beat: beats.append(beat)))
+    calls = [call for call in read_shard(tmp_path / "shard") if call.repeats]
+    assert outcome.calls == len(calls) > 20
+    assert {"aten.add.Tensor", "aten.add_.Tensor"} <= {call.overload for call in calls}
+    assert any(b"backward" in bytes(call.text) for call in calls)
+    assert any("takes no keyword arguments" in failure for failure in outcome.failures)
+    assert [phase.activity for _, phase in beats[:2]] == [Activity.RECORD, Activity.VERIFY]
 
 
-def test_what_is_kept_does_not_depend_on_which_process_ran_which_task(tmp_path):
+def test_what_is_kept_does_not_depend_on_which_process_ran_which_task(tmp_path, monkeypatch):
     globs = [f"opinfo:op_db/*/{name}/float32" for name in ("einsum", "matmul", "mul", "sum", "t")]
-    tasks = session.list_tasks("cpu", 0, "", only=globs)
+    listed = tasks.list_tasks("cpu", 0, "", only=globs)
     kept = []
-    for processes in (1, 2, len(tasks)):
+    for processes in (1, 2, len(listed)):
         shards = tmp_path / f"{processes}" / "shards"
         shards.mkdir(parents=True)
         for process in range(processes):
-            session._recorders.clear()
-            for at in range(process, len(tasks), processes):
-                session.run_task(tasks[at], "cpu", str(shards / f"{at:06}.npz"), heartbeat=lambda *_: None)
-        session._recorders.clear()
-        merger = recording._Merger(shards.parent)
-        merger.add(shards)
-        written = merger.written
-        names = {name: [c["id"] for c, _ in corpus.read_file(shards.parent / f"{name}.npz")] for name in written}
-        kept.append(names)
-    assert any(len(ids) > opinfo_adapters.INCIDENTAL for ids in kept[0].values())
+            monkeypatch.setattr(tasks, "_recorders", {})
+            for at in range(process, len(listed), processes):
+                tasks.run_task(listed[at], "cpu", str(shards / SHARD_NAME.format(at)), Progress())
+        merger = Merger(shards.parent)
+        merger.add(shards, "recording")
+        kept.append({name: [c["id"] for c, _ in corpus.read_file(shards.parent / f"{name}.npz")] for name in merger.index})
+    assert any(len(ids) > INCIDENTAL for ids in kept[0].values())
     assert kept[0] == kept[1] == kept[2]
 
 

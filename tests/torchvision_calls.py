@@ -1,7 +1,7 @@
 """torchvision's operators with calls of their own: ``pytest sweep/ --import tests.torchvision_calls --results DIR``.
 
-What a library's authors would put beside it. Regions are written out, since the kernels trust them: ``(batch index, x1, y1, x2,
-y2)``. Backward forms are reached by running backward through the forward ones.
+It stands for a module that the authors of a library would ship with it. Regions have fixed coordinates ``(batch index, x1, y1,
+x2, y2)``, since the kernels do not check them. Backward operators are reached by running backward through the forward ones.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""Assertions that hold: of values, of metadata and of the range of a size, with and without the token that orders them."""
+"""Assertions that hold: about values, metadata and the range of a size, with and without the token that orders them."""
 
 import torch
 

@@ -1,6 +1,6 @@
-"""What a tensor says about itself: sizes, strides and offset, flags of its dtype, of autograd and of memory, and how two compare.
+"""Attributes of tensors: sizes, strides, offset, flags of dtype, autograd and memory; and comparisons of the attributes of two.
 
-These are operators too, with a call from C++ or ``torch.ops`` each, though Python's own properties take a shorter way.
+They are operators too, called from C++ and ``torch.ops``; the properties in Python do not reach the dispatcher.
 """
 
 import itertools
@@ -33,7 +33,7 @@ _OF_TWO = (aten.is_same_size, aten.is_set_to, aten._has_same_storage_numel, aten
 
 
 def _tensors(device):
-    """One of each: rank, size, stride, offset, dtype, conj and neg bit."""
+    """Tensors of different rank, size, stride, offset, dtype, conj and neg bit."""
     dense = torch.arange(24.0, device=device).view(2, 3, 4)
     values = torch.randn(3, 2, dtype=torch.complex64, device=device)
     return [

@@ -1,4 +1,4 @@
-"""Helpers that derivative formulas call and nobody else, and a few forms of operators that samples leave out."""
+"""Helpers that only derivative formulas call, and a few overloads that samples do not reach."""
 
 import itertools
 

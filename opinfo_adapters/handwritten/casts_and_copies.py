@@ -1,4 +1,4 @@
-"""Copies that change nothing but the dtype, the device, or whose memory it is."""
+"""Copies that change only the dtype, the device or the memory."""
 
 import itertools
 
@@ -79,7 +79,7 @@ def reshapes(device):
 @family
 def pinned(device):
     if torch.device(device).type == "cpu":
-        return  # memory is pinned for an accelerator
+        return  # memory is only pinned for an accelerator
     for size in ((2, 3), (0,), ()):
         yield call(aten._pin_memory.default, torch.zeros(size))
         yield call(aten.pin_memory.default, torch.zeros(size))

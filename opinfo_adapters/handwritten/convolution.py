@@ -1,4 +1,4 @@
-"""Convolutions by the names that only torch's own kernels and decompositions use, and a few more of the same kind."""
+"""Convolutions under the names that only torch's own kernels and decompositions use, and similar operators."""
 
 import itertools
 
@@ -78,7 +78,7 @@ def resampling(device):
             for corners in (True, False):
                 yield call(getattr(aten, name).default, grad, [6, 8], [1, 3, 4, 4], corners)
         if dtype is not torch.float32 or torch.device(device).type != "cpu":
-            continue  # what follows is a host's kernel, whatever it is given
+            continue  # the operators below have a kernel for the CPU only, whatever the device of their arguments
         x, grid = torch.randn(2, 3, 4, 4, **options), torch.rand(2, 5, 5, 2, **options)
         for mode, padding in itertools.product(range(3), range(3)):
             yield call(aten._grid_sampler_2d_cpu_fallback.default, x, grid, mode, padding, False)

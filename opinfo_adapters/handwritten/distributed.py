@@ -1,6 +1,6 @@
-"""Collectives in a group of one process: what they do to sizes, strides and memory does not depend on how many there are.
+"""Collectives in a group of one process: their effect on sizes, strides and memory does not depend on the number of processes.
 
-``monitored_barrier_`` is left out: gloo alone has it (see ``sweep.process_group`` for why that is not what is used).
+``monitored_barrier_`` is left out: only gloo has it, which is not used (see ``sweep.operators.process_group``).
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""New tensors from numbers, from a file, or as large as another one."""
+"""New tensors from numbers, from a file, or of the size of another tensor."""
 
 import torch
 
@@ -38,7 +38,7 @@ def from_file(device):
         return
     for dtype in (None, torch.float64, torch.uint8, torch.bool):
         kwargs = {} if dtype is None else {"dtype": dtype}
-        for shared in (True, False, None):  # a shared file is made if it does not exist: the others find it
+        for shared in (True, False, None):  # a shared file is created if it does not exist, and the other calls open it
             yield call(aten.from_file.default, "values", shared, 6, **kwargs)
             yield call(aten.from_file.default, "values", shared, 1, **kwargs)
 

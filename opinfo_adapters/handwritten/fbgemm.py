@@ -1,4 +1,4 @@
-"""FBGEMM's weights in tensors of bytes that hold an address: as they were before packed weights were objects, and for export."""
+"""FBGEMM's packed weights as tensors of bytes that hold an address: the older form of packed weights, and the one for export."""
 
 import torch
 

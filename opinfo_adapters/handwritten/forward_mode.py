@@ -1,4 +1,4 @@
-"""Forward-mode automatic differentiation: taking a dual tensor apart, one that has no tangent included."""
+"""Forward-mode automatic differentiation: unpacking dual tensors, with and without a tangent."""
 
 import torch
 from torch.autograd import forward_ad

@@ -32,7 +32,9 @@ def _indexed(device):
 @family
 def index(device):
     for x, indices in _indexed(device):
-        if not any(i is not None and i.dtype is torch.bool for i in indices):  # their number would depend on values
+        if not any(
+            i is not None and i.dtype is torch.bool for i in indices
+        ):  # the number of indexed elements would depend on values
             yield call(aten._unsafe_index.Tensor, x, indices)
 
 

@@ -1,4 +1,4 @@
-"""Linear algebra that no sample calls: helpers of ``torch.linalg``, and names that it has replaced."""
+"""Linear algebra that no sample calls: helpers of ``torch.linalg``, and older names of its functions."""
 
 import itertools
 
@@ -17,7 +17,7 @@ _FLOATING = (*_REAL, torch.complex64, torch.complex128)
 
 
 def _matrices(device, dtype, n=3):
-    """Well-conditioned square matrices, the last ones column-major and of no size."""
+    """Well-conditioned square matrices, the last ones column-major and empty."""
     dense = [torch.randn(*batch, n, n, dtype=dtype, device=device) + 3 * torch.eye(n, device=device) for batch in _BATCHES]
     return [*dense, dense[1].mT, torch.zeros(0, 0, dtype=dtype, device=device)]
 

@@ -1,6 +1,6 @@
 """Strided nested tensors: making them from lists, buffers, masks and padded tensors, their sizes, padding, and gradients.
 
-Jagged ones are a tensor subclass, which takes itself apart in Python: its parts are dense, and no operator here is handed one.
+Jagged nested tensors are a subclass that decomposes itself in Python: no operator here gets one.
 """
 
 import torch
@@ -12,7 +12,7 @@ tasks, run = family.tasks, family.run
 
 aten = ops.aten
 
-#: The sizes of the tensors in a nested one; the padded size of each comes to their maximum.
+#: The sizes of the tensors in a nested one; its padded size is their maximum.
 _SIZES = ([(2, 3), (4, 3)], [(2, 3), (4, 1), (1, 5)], [(1,), (3,)], [(2, 0), (1, 3)], [(2, 2, 3)], [(3, 1, 4), (2, 1, 4)])
 
 
@@ -25,7 +25,7 @@ def _nested(device, dtype, sizes):
 
 
 def _ragged(device, dtype):
-    """The two of ``_SIZES`` that differ in their first dimension alone, as sequences of a batch do, and the same padded."""
+    """The two of ``_SIZES`` that differ only in the first dimension, as sequences of a batch do, nested and padded."""
     for sizes in (_SIZES[0], _SIZES[5]):
         yield _nested(device, dtype, sizes), torch.randn(len(sizes), *map(max, *sizes), device=device).to(dtype)
 

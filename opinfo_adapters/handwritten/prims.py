@@ -1,4 +1,4 @@
-"""Primitives that no reference implementation reaches: new tensors, movement, tokens, and the limits of a dtype."""
+"""Primitives that no reference implementation reaches: new tensors, moving data, tokens, and the limits of a dtype."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Quantized tensors: making them, asking them, and the operators of ``quantized`` that take nothing but them."""
+"""Quantized tensors: creating them, their attributes, and the operators of ``quantized`` that take only them."""
 
 import torch
 
@@ -20,7 +20,7 @@ def quantize(*shape, dtype=torch.quint8, channels_last=False):
 
 
 def per_channel(*shape, dtype=torch.qint8, axis=0):
-    """One that is quantized by channel."""
+    """A tensor that is quantized per channel."""
     channels = shape[axis]
     zeros = torch.zeros(channels, dtype=torch.int64)
     return torch.quantize_per_channel(torch.randn(shape), torch.full((channels,), SCALE), zeros, axis, dtype)

@@ -1,7 +1,7 @@
-"""Operators on packed quantized weights: linear, convolutions, embeddings and recurrent cells, with all that packs and unpacks.
+"""Operators on packed quantized weights: linear, convolutions, embeddings, recurrent cells, packing, unpacking.
 
-What has no kernel in the engine that is switched on (``torch.backends.quantized.engine``) is left out: the engine is a state of
-the process and no argument of a call.
+Operators without a kernel in the default engine (``torch.backends.quantized.engine``) are left out: the engine is process-wide
+state, and not an argument of a call.
 """
 
 import torch
@@ -12,12 +12,12 @@ from opinfo_adapters.handwritten.quantized import SCALE, ZERO, per_channel, quan
 family = Family(__name__)
 tasks, run = family.tasks, family.run
 
-# Which forms a convolution has differs by its dimensions, and is asked for below.
+# The forms of a convolution differ by its number of dimensions, hence the ``hasattr`` below.
 quantized, _quantized = torch.ops.quantized, torch.ops._quantized
 
 
 def _int8(*shape):
-    """Weights that every packing takes: symmetric, since the kernels that only take those refuse others."""
+    """Weights that every packing accepts: symmetric, since some kernels refuse others."""
     return torch.quantize_per_tensor(torch.randn(shape), SCALE, 0, torch.qint8)
 
 
@@ -77,7 +77,7 @@ def dynamic_4bit(device):
 
 
 def _convolution(rank, *, transposed=False):
-    """Everything about a convolution of a spatial rank: packing, running, asking, unpacking."""
+    """Calls of a convolution of one spatial rank: packing, running, attributes, unpacking."""
     name = f"conv_transpose{rank}d" if transposed else f"conv{rank}d"
     ones, zeros = [1] * rank, [0] * rank
     x = torch.randn(1, 4, *(6,) * rank)

@@ -1,4 +1,4 @@
-"""Random numbers: distributions, and integers of a range, with the device's own generator and one that is given."""
+"""Random numbers: distributions, and integers of a range, with the default generator of the device and with another one."""
 
 import itertools
 

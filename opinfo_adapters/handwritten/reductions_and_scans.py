@@ -1,4 +1,4 @@
-"""Along a dimension: both extremes at once, whether all or any are true, a running log-sum-exp, runs of equal slices."""
+"""Reductions and scans along a dimension: aminmax, all, any, a cumulative log-sum-exp, runs of equal slices."""
 
 import itertools
 

@@ -45,7 +45,7 @@ def onednn_layers(device):
         return
     x, state = torch.randn(7, _BATCH, _FEATURES), torch.zeros(_BATCH, _HIDDEN)
     weights = _weights(4, True, 1, {})
-    lstm = 2  # its number among oneDNN's kinds of cell
+    lstm = 2  # number of the LSTM among oneDNN's kinds of cells
     for reverse, train in itertools.product((False, True), repeat=2):
         options = (lstm, _HIDDEN, 1, True)
         made = yield call(aten.mkldnn_rnn_layer.default, x, *weights, state, state, reverse, [], *options, False, False, train)

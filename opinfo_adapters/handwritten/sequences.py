@@ -1,4 +1,4 @@
-"""Sequences of different lengths: packing them and padding them, and padding by a mode's number."""
+"""Sequences of different lengths: packing and padding; and padding in a mode that is passed as a number."""
 
 import torch
 
@@ -9,7 +9,7 @@ tasks, run = family.tasks, family.run
 
 aten = ops.aten
 
-#: Lengths of the sequences of a batch, longest first, and how many of them reach each step.
+#: Lengths of the sequences of a batch, longest first, and the number of sequences at each step.
 _BATCHES = (((4, 2, 1), (3, 2, 1, 1)), ((3, 3), (2, 2, 2)), ((1,), (1,)))
 
 

@@ -1,4 +1,4 @@
-"""The Sobol engine, as ``torch.quasirandom.SobolEngine`` runs it: make a state, scramble it, draw, and skip points. CPU only."""
+"""The Sobol engine, as ``torch.quasirandom.SobolEngine`` runs it: initialize, scramble, draw and skip points. CPU only."""
 
 import torch
 

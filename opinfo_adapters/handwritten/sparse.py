@@ -1,4 +1,4 @@
-"""Sparse COO tensors: parts, making, copying, resizing, to dense and back, softmax, products, and gradients that are sparse."""
+"""Sparse COO tensors: parts, construction, copies, resizing, conversions, softmax, products, and sparse gradients."""
 
 import itertools
 
@@ -13,7 +13,7 @@ aten = ops.aten
 
 
 def _coo(device, dtype, size, indices, dense=(), is_coalesced=True):
-    """A tensor with values 1, 2, ... at the given coordinates, which have to be in order if it is to be coalesced."""
+    """A tensor with values 1, 2, ... at some coordinates, which are sorted if it is coalesced."""
     at = torch.tensor(indices, dtype=torch.int64, device=device).view(len(indices), len(size)).t().contiguous()
     values = torch.arange(1, 1 + at.shape[1] * torch.Size(dense).numel(), device=device).to(dtype).view(at.shape[1], *dense)
     return torch.sparse_coo_tensor(at, values, (*size, *dense), is_coalesced=is_coalesced, check_invariants=True)

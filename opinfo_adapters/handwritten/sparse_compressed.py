@@ -1,4 +1,4 @@
-"""Compressed sparse tensors (CSR, CSC, BSR, BSC): their parts, making and checking them, and going from one layout to another."""
+"""Compressed sparse tensors (CSR, CSC, BSR, BSC): parts, construction, checks, and conversions between layouts."""
 
 import torch
 
@@ -30,14 +30,14 @@ def _by_row(layout):
 
 
 def _compress(dense, layout, dense_dim=0):
-    """A dense tensor in a layout, with blocks of 2x1 where it has blocks."""
+    """A dense tensor in a layout, with blocks of 2x1 if the layout has blocks."""
     if not _BLOCK[layout]:
         return dense.to_sparse(layout=layout, dense_dim=dense_dim)
     return dense.to_sparse(layout=layout, blocksize=_BLOCK[layout], dense_dim=dense_dim)
 
 
 def _dense(device, dtype):
-    """What to compress, and the number of dense dimensions: a matrix, a batch of two, a hybrid, an empty one, zeros."""
+    """Dense tensors and their numbers of dense dimensions: a matrix, a batch of two, a hybrid, an empty one, zeros."""
     matrix = torch.tensor([[0, 1, 0], [2, 0, 3], [0, 0, 4], [0, 5, 0]], device=device).to(dtype)
     empty = torch.zeros(0, 3, dtype=dtype, device=device)
     return [
@@ -107,7 +107,7 @@ def validation(device):
 
 @family
 def conversion(device):
-    """From every layout to those but CSR, which OpInfo's samples see to. No batch goes from one compressed layout to blocks."""
+    """From every layout to all but CSR, which OpInfo's samples cover; of a batch, not from a compressed layout to blocks."""
     to_csc = (aten.to_sparse_csc, aten._to_sparse_csc)
     to_blocks = (aten.to_sparse_bsr, aten._to_sparse_bsr, aten.to_sparse_bsc, aten._to_sparse_bsc)
     for dtype in (torch.bool, torch.float32):
@@ -130,7 +130,7 @@ def conversion(device):
 
 @family
 def indices(device):
-    """Indices alone: the kernels believe them, and write wherever one that is out of range sends them."""
+    """Only valid indices: the kernels do not check them, and an index out of range would write anywhere."""
     for dtype in (torch.int32, torch.int64):
         sorted_rows = torch.tensor([0, 0, 1, 2], dtype=dtype, device=device)
         crow = torch.tensor([0, 2, 3, 4], dtype=dtype, device=device)

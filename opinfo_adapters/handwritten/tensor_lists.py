@@ -1,4 +1,4 @@
-"""Several tensors made one, and one made several; a number for each of several."""
+"""Lists of tensors: joining them, splitting a tensor into one, and a number for each tensor of one."""
 
 import torch
 

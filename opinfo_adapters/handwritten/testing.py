@@ -1,4 +1,4 @@
-"""``aten::_test_*``: the operators that PyTorch has for its own tests, of code generation, autograd and dispatch."""
+"""``aten::_test_*``: operators for PyTorch's own tests of code generation, autograd and dispatch."""
 
 import torch
 
@@ -33,7 +33,7 @@ def of_a_tensor(device):
 
 @family
 def defaults(device):
-    """They refuse any value but the default."""
+    """Operators that refuse any value but the default."""
     for tensor in _tensors(device):
         yield call(aten._test_string_default.default, tensor)
         yield call(aten._test_string_default.default, tensor, "\"'\\", b="\"'\\")

@@ -1,4 +1,4 @@
-"""What torch.compile's generated code calls, and torch's own tools: the profiler, the debugger, the dispatcher's tests."""
+"""Operators of code that torch.compile generates, of the profiler, the debugger and the dispatcher's tests."""
 
 import torch
 

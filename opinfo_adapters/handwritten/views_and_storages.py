@@ -1,4 +1,4 @@
-"""Other tensors on the same memory, and tensors that are given another memory."""
+"""New tensors on the memory of another one, and tensors that change their memory."""
 
 import itertools
 
@@ -63,7 +63,7 @@ def batch_dims(device):
     for tensor in _tensors(device):
         for dim in range(tensor.dim()):
             yield call(aten._add_batch_dim.default, tensor, dim, 1)
-        for batch_size in (4, 0):  # a tensor of another level, as these are, is expanded
+        for batch_size in (4, 0):  # a tensor of another level than `level` is expanded
             yield call(aten._remove_batch_dim.default, tensor, 1, batch_size, 0)
 
 
