@@ -1,4 +1,4 @@
-# Everything here creates .venv by itself when it is missing.
+# Every target creates .venv if it is missing; pyproject.toml lists what is installed there.
 # PYTHON=/path/to/python uses that interpreter as it is and installs nothing.
 
 DEVICE ?= cpu
@@ -21,13 +21,13 @@ SELECT := --device '$(DEVICE)' $(foreach glob,$(OPS),--ops '$(glob)')
 sweep: $(READY)   ## call every overload and compare with results/
 	$(PY) -m pytest -q -n $(N) $(SELECT) sweep/
 
-accept: $(READY)  ## the same, and take what is found for what is expected
+accept: $(READY)  ## the same, and replace what results/ says by what is found
 	EXPECTTEST_ACCEPT=1 $(PY) -m pytest -q -n $(N) $(SELECT) sweep/
 
-record: $(READY)  ## make the corpus of recorded calls anew
+record: $(READY)  ## record the corpus anew
 	$(PY) -m sweep record --device '$(DEVICE)'
 
-test: $(READY)    ## the harness's own tests
+test: $(READY)    ## the tests of the harness itself, doctests included
 	$(PY) -m pytest -q -n $(N) tests/
 
 bench: $(READY)   ## measure the sweep against torch's own crossrefs and the bare loop
@@ -44,7 +44,7 @@ venv: $(READY)
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is older than 3.11: make PYTHON=/path/to/python")'
 	python3 -m venv .venv
 	.venv/bin/python -m pip install -q torch==$(TORCH)
-	.venv/bin/python -m pip install -q torch==$(TORCH) 'expecttest>=0.2' 'pytest>=8' 'pytest-xdist>=3.6' numpy 'tabulate>=0.9' 'ruff>=0.8' 'mypy>=1.13' types-tabulate
+	.venv/bin/python -m pip install -q -e '.[dev]'
 	touch $@
 
 clean:

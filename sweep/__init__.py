@@ -1,1 +1,1 @@
-"""Call every ``torch.ops`` overload on a device under crossref and hold what disagrees against checked-in expect files."""
+"""Call every ``torch.ops`` overload on a device under crossref and compare what disagrees with checked-in expect files."""

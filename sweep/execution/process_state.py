@@ -218,6 +218,10 @@ _SWITCHES: dict[str, _Switch] = {
 }
 
 
+_NAMES = tuple(_SWITCHES)
+_READERS = tuple(switch.read for switch in _SWITCHES.values())
+
+
 class StateGuard:
     """Detects and restores changes of process-wide state since the guard was created."""
 
@@ -234,14 +238,19 @@ class StateGuard:
         now = _read()
         if now == self._before:
             return []
-        changed = [name for name, value in now.items() if value != self._before[name]]
-        for name in changed:
-            _SWITCHES[name].write(self._before[name])
-        stuck = [name for name, value in _read().items() if value != self._before[name]]
+        changed = self._changed(now)
+        for at in changed:
+            _SWITCHES[_NAMES[at]].write(self._before[at])
+        stuck = self._changed(_read())
         if stuck:
-            raise ProcessUnusableError(StateChange(tuple(stuck)))
-        return changed
+            raise ProcessUnusableError(StateChange(tuple(_NAMES[at] for at in stuck)))
+        return [_NAMES[at] for at in changed]
+
+    def _changed(self, now: list[Any]) -> list[int]:
+        """The positions of the switches that differ from the state of the guard's creation."""
+        return [at for at, (value, before) in enumerate(zip(now, self._before, strict=True)) if value != before]
 
 
-def _read() -> dict[str, Any]:
-    return {name: switch.read() for name, switch in _SWITCHES.items()}
+def _read() -> list[Any]:
+    """The value of every switch, in the order of ``_NAMES``; read several times per call, hence no dictionary."""
+    return [read() for read in _READERS]

@@ -32,10 +32,10 @@ def environment(device: str) -> Environment:
     """
     parsed = _parse(device, [d for d in device_types() if d != "meta"])
     return Environment(
-        torch=torch.__version__.partition("+")[0],
-        build=torch.__version__,
+        torch=str(torch.__version__).partition("+")[0],
+        build=str(torch.__version__),
         git=(torch.version.git_version or "unknown")[:12],
-        release=".".join(torch.__version__.split(".")[:2]),
+        release=".".join(str(torch.__version__).split(".")[:2]),
         device=device if parsed.index else parsed.type,  # two names for one device would be two texts for one finding
         device_type=parsed.type,
         features=cpu_features() if parsed.type == "cpu" else _accelerator_name(parsed),
