@@ -1,4 +1,4 @@
-"""Whole runs through pytest itself, what they are given, and what tests do with the expect files that they compare with."""
+"""Whole runs through pytest itself, their input, and changes to the expect files that they compare with."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sweep import expect
 from sweep.calls import corpus
-from sweep.expect import expect_file as expect
 
 ROOT = Path(__file__).resolve().parent.parent
-LIAR = "aten.max_unpool2d.default"
+
+#: An overload whose fake implementation has other strides than eager.
+MISMATCHING = "aten.max_unpool2d.default"
+
+#: The text of a finding that no run has.
 INVENTED = """\
 fake: output 0 dtype: 1 of 1 call, float32
   torch.ops.aten.detach.default(torch.zeros((), dtype=torch.float32))
@@ -23,22 +27,37 @@ fake: output 0 dtype: 1 of 1 call, float32
 
 
 def environment(*, accept):
+    """The environment of a run: this one without what pytest and expecttest read."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "EXPECTTEST_"))}
     return {**clean, **({"EXPECTTEST_ACCEPT": "1"} if accept else {})}
 
 
-def command(known, results, *arguments):
-    options = [f"--corpus={known / 'corpus'}", f"--results={results}"]
+def work_of(known):
+    """The work folder of the runs over a folder's corpus."""
+    return known / "work"
+
+
+def command(known, results, *arguments, work=None):
+    """The command line of a run over ``known / "corpus"``."""
+    options = [f"--corpus={known / 'corpus'}", f"--results={results}", f"--work-dir={work or work_of(known)}"]
     return [sys.executable, "-m", "pytest", "-q", str(ROOT / "sweep"), *options, *arguments]
 
 
-def sweep(known, results, *arguments, accept=False):
-    line = command(known, results, *arguments)
+def sweep(known, results, *arguments, accept=False, work=None):
+    """A completed run over ``known / "corpus"``."""
+    line = command(known, results, *arguments, work=work)
+    return subprocess.run(line, cwd=ROOT, env=environment(accept=accept), capture_output=True, text=True, timeout=300)
+
+
+def sweep_library(module, results, work, *arguments, accept=False):
+    """A completed run over a library's operators, whose calls it records."""
+    options = [f"--import={module}", f"--work-dir={work}", *([f"--results={results}"] if results else [])]
+    line = [sys.executable, "-m", "pytest", "-q", "sweep/", *options, *arguments]
     return subprocess.run(line, cwd=ROOT, env=environment(accept=accept), capture_output=True, text=True, timeout=300)
 
 
 def make_corpus(folder, *calls):
-    """Writes recorded calls down as a corpus."""
+    """Writes recorded calls as a corpus."""
     folder.mkdir()
     overloads = {}
     for name in dict.fromkeys(call.overload for call in calls):
@@ -56,6 +75,19 @@ def ops(*names):
 def expect_folder(results):
     [folder] = results.glob("*/cpu")
     return folder
+
+
+def run_file(work):
+    """The only ``run.jsonl`` in a work folder."""
+    [file] = work.rglob("run.jsonl")
+    return file
+
+
+def rows_of(file):
+    """The rows of a ``run.jsonl`` by overload, and the runs by id, as JSON."""
+    objects = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = {plain["overload"]: plain for plain in objects if plain["type"] == "overload"}
+    return rows, {plain["id"]: plain for plain in objects if plain["type"] == "run"}
 
 
 def copied(known, tmp_path):
