@@ -1,6 +1,6 @@
-"""Operators that do their worst, each in one way, and healthy neighbours; registered in the child process that calls them.
+"""Faulty operators, each with one fault, and healthy ones beside them; registered in the child process that calls them.
 
-``register`` is run in each new child, before the sweep's own requests.
+``register`` runs in each new child, before the sweep's own requests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 NAMESPACE = "sweep_faults"
 
-#: name -> how a call of it must end, as the expect file says it.
+#: name -> the kind of its finding, as the expect file names it.
 ENDINGS = {
     "segfault": "crash SIGSEGV",
     "abort": "crash SIGABRT",
@@ -43,7 +43,7 @@ ENDINGS = {
     "benchmark": "changes backend switches",
 }
 
-#: Those that harm nobody as long as somebody cleans up after them: they must be found to agree.
+#: Operators that agree: healthy ones, and faults after which the harness cleans up.
 HARMLESS = ("healthy", "healthier", "talk", "orphan")
 
 
@@ -147,7 +147,7 @@ def _bodies() -> dict[str, Any]:
         "coin": lambda x: None,
         "fakecrash": lambda x: None,
         "crashes": _segfault,
-        "dtypeliar": lambda x: torch.set_default_dtype(torch.float64),
+        "wrongdtype": lambda x: torch.set_default_dtype(torch.float64),
         "nozeros": lambda x: x.any() or _segfault(x),
     }
 
@@ -162,10 +162,10 @@ def _define(name: str, body: Any) -> None:
     def fake(x: Any) -> Any:
         if name in ("fakecrash", "crashes"):
             _segfault(x)
-        return torch.empty_like(x, dtype=torch.int64 if name in ("dtypeliar", "nozeros") else None)
+        return torch.empty_like(x, dtype=torch.int64 if name in ("wrongdtype", "nozeros") else None)
 
     def toss(x: Any) -> Any:
-        """Every child is a toss: the parent says by an environment variable which side is up."""
+        """Returns what an environment variable of the child says."""
         return x.to(torch.float64 if os.environ["SWEEP_COIN"] == "heads" else torch.float32).clone()
 
     torch.library.define(f"{NAMESPACE}::{name}", "(Tensor x) -> Tensor")
@@ -173,19 +173,19 @@ def _define(name: str, body: Any) -> None:
     torch.library.register_fake(f"{NAMESPACE}::{name}")(fake)
 
 
-def register(heartbeat: Any) -> None:
+def register() -> None:
     """Registers all of them in this process."""
     for name, body in _bodies().items():
         _define(name, body)
 
 
-def default_dtype(heartbeat: Any) -> str:
+def default_dtype() -> str:
     import torch
 
     return str(torch.get_default_dtype())
 
 
-def record(folder: str, heartbeat: Any) -> None:
+def record(folder: str) -> None:
     """Writes a corpus with two calls of each."""
     import torch
 

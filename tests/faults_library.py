@@ -2,4 +2,4 @@
 
 from tests import faults
 
-faults.register(heartbeat=None)
+faults.register()

@@ -109,12 +109,12 @@ def test_a_prediction_does_not_run_under_what_the_real_call_has_changed():
 
 def test_an_explanation_has_the_whole_message_of_a_refusal_and_what_was_predicted(tmp_path):
     call = encode("aten.celu.default", (torch.ones(3), 0.0), {}, device="cpu", source="typed: celu")
-    make_corpus(tmp_path, [call])
-    explanation = run.explain("aten.celu.default", str(tmp_path), 0, "cpu", ["fake", "functionalize"])
+    folder = str(make_corpus(tmp_path / "corpus", call))
+    explanation = run.explain("aten.celu.default", folder, 0, "cpu", ["fake", "functionalize"])
     assert explanation.source == "typed: celu"
     first, *rest = explanation.lines()
     assert first.startswith("real raises RuntimeError: ")
     assert len(first) > len("real raises RuntimeError: ")
     assert rest[0] == "fake: fake float32 (3,) strides (1,)"
     with pytest.raises(UnknownCallError, match="1 recorded calls, 0 to 0: there is no call 1"):
-        run.explain("aten.celu.default", str(tmp_path), 1, "cpu", ["fake"])
+        run.explain("aten.celu.default", folder, 1, "cpu", ["fake"])

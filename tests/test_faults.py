@@ -1,4 +1,4 @@
-"""A call does its worst, and the sweep goes on: every fault has its right name, and every neighbour its right verdict."""
+"""Faulty operators end their processes in every way: each is named rightly, and the operators beside them get right verdicts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sweep.expect import expect_file as expect
+from sweep import expect
 from sweep.calls.corpus import FORMAT, MANIFEST
 from sweep.crossref import LATE_IMPORTS
-from sweep.findings.finding import AGREES, KNOWN_BAD
+from sweep.findings.finding import CALL, Status
 from sweep.isolation.sandbox import Sandbox
-from sweep.session import WORK
 from sweep.isolation.supervisor import Supervisor
+from sweep.report import run_jsonl
 from tests import faults
 from tests.test_sandbox import goes_away
 from tests.whole_runs import ROOT, environment
@@ -27,12 +27,12 @@ class FaultySandbox(Sandbox):
 
     corpus = None
 
-    def _start(self):
-        super()._start()
+    def prepare_child(self):
+        super().prepare_child()
         self.request("tests.faults:register")
-        if self.corpus is not None:  # imports are no call's doing, and a test's timeout is short
+        if self.corpus is not None:  # so that late imports do not count towards a call's short timeout
             arguments = {"folder": str(self.corpus), "device": "cpu", "crossrefs": ["fake", "functionalize"]}
-            self.request("sweep.execution.run:run_overload", name=faults.overload("healthy"), **arguments)
+            self.request("sweep.execution.run:check_overload", name=faults.overload("healthy"), **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -57,57 +57,55 @@ def supervisor(corpus, sandbox):
     return Supervisor(sandbox, corpus, "cpu", ["fake", "functionalize"], timeout=2.0)
 
 
-def seen(result):
+def summary(result):
     return [(f.crossref, f.what, f.calls) for f in result.findings]
 
 
-def healthy(supervisor):
-    return [supervisor.run(faults.overload(name)).status for name in ("healthy", "healthier")] == [AGREES, AGREES]
+def healthy_ones_agree(supervisor):
+    return all(supervisor.run(faults.overload(name)).status is Status.AGREES for name in ("healthy", "healthier"))
 
 
 @pytest.mark.parametrize("name", faults.ENDINGS)
-def test_a_fault_has_its_name_and_its_neighbours_agree(supervisor, name):
-    assert healthy(supervisor)
+def test_a_fault_is_named_and_healthy_operators_agree(supervisor, name):
+    assert healthy_ones_agree(supervisor)
     result = supervisor.run(faults.overload(name))
-    assert result.status == KNOWN_BAD
-    assert [(f.crossref, f.what, f.calls) for f in result.findings] == [("every", faults.ENDINGS[name], 2)]
+    assert result.status is Status.KNOWN_BAD
+    assert summary(result) == [(CALL, faults.ENDINGS[name], 2)]
     assert result.findings[0].example.startswith(f"torch.ops.{faults.overload(name)}(torch.")
     assert result.calls == 2
-    assert healthy(supervisor)
+    assert healthy_ones_agree(supervisor)
 
 
 @pytest.mark.parametrize("name", faults.HARMLESS)
-def test_what_can_be_cleaned_up_harms_nobody(supervisor, name):
-    assert supervisor.run(faults.overload(name)).status == AGREES
-    assert healthy(supervisor)
+def test_faults_that_can_be_cleaned_up_change_nothing(supervisor, name):
+    assert supervisor.run(faults.overload(name)).status is Status.AGREES
+    assert healthy_ones_agree(supervisor)
     assert supervisor.sandbox.starts == 1
 
 
-def test_what_trying_an_example_changes_is_put_back_too(supervisor):
-    result = supervisor.run(faults.overload("dtypeliar"))
-    assert {(f.crossref, f.what) for f in result.findings} >= {("every", "changes default dtype"), ("fake", "output 0 dtype")}
+def test_state_that_trying_an_example_changes_is_restored_too(supervisor):
+    result = supervisor.run(faults.overload("wrongdtype"))
+    assert {(f.crossref, f.what) for f in result.findings} >= {(CALL, "changes default dtype"), ("fake", "output 0 dtype")}
     assert supervisor.sandbox.request("tests.faults:default_dtype") == "torch.float32"
 
 
-def test_a_crash_of_the_fake_path_is_the_fake_paths_and_costs_no_other_crossref_its_calls(supervisor):
+def test_a_crash_of_one_prediction_costs_no_other_crossref_its_calls(supervisor):
     result = supervisor.run(faults.overload("fakecrash"))
-    assert [(f.crossref, f.what, f.calls) for f in result.findings] == [
-        (c, "crash SIGSEGV", 2) for c in ("fake", "functionalize")
-    ]
+    assert summary(result) == [(crossref, "crash SIGSEGV", 2) for crossref in ("fake", "functionalize")]
     assert result.calls == 2
-    assert healthy(supervisor)
+    assert healthy_ones_agree(supervisor)
     supervisor.crossrefs = ["functionalize"]
     [alone] = supervisor.run(faults.overload("fakecrash")).findings
     assert alone == result.findings[1]
 
 
-def test_a_crash_of_a_printed_call_is_none_of_a_recorded_one(supervisor):
+def test_a_crash_of_a_printed_call_is_not_one_of_a_recorded_call(supervisor):
     """The simplest values that a call is printed with are zeros."""
     result = supervisor.run(faults.overload("nozeros"))
-    assert seen(result) == [("fake", "output 0 dtype", 2), ("functionalize", "output 0 dtype", 2)]
+    assert summary(result) == [("fake", "output 0 dtype", 2), ("functionalize", "output 0 dtype", 2)]
 
 
-def test_what_a_call_leaves_running_goes_with_its_child(supervisor):
+def test_processes_that_a_call_started_end_with_its_child(supervisor):
     supervisor.run(faults.overload("orphan"))
     group = supervisor.sandbox._fork_server.child
     orphans = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and in_group(p, group) and int(p.name) != group]
@@ -123,24 +121,24 @@ def in_group(process, group):
         return False
 
 
-def test_another_answer_in_a_fresh_process_is_another_answer(supervisor, monkeypatch, tmp_path):
+def test_a_rerun_in_a_fresh_process_has_its_own_result(supervisor, monkeypatch, tmp_path):
     monkeypatch.setenv("SWEEP_COIN", "heads")
     supervisor.sandbox.close()  # a fork_server keeps its environment
     first = supervisor.run(faults.overload("coin"))
     monkeypatch.setenv("SWEEP_COIN", "tails")
     assert supervisor.run(faults.overload("coin")).findings == first.findings != ()
-    with FaultySandbox(tmp_path) as supervisor.other:
-        assert supervisor.rerun_in_fresh_process(faults.overload("coin")).status == AGREES
+    with FaultySandbox(tmp_path) as supervisor.fresh:
+        assert supervisor.rerun_in_fresh_process(faults.overload("coin")).status is Status.AGREES
     assert supervisor.run(faults.overload("coin")).findings == first.findings
 
 
 def test_an_overload_that_takes_too_long_is_given_up_and_says_so(supervisor):
     supervisor.overload_timeout = 1e-6
     result = supervisor.run(faults.overload("healthy"))
-    assert [(f.crossref, f.what) for f in result.findings] == [("every", "overload timeout")]
+    assert [(f.crossref, f.what) for f in result.findings] == [(CALL, "overload timeout")]
     assert (result.calls, result.given_up) == (0, 2)
     supervisor.overload_timeout = 0.0
-    assert healthy(supervisor)
+    assert healthy_ones_agree(supervisor)
 
 
 def test_through_pytest_itself_with_two_workers(corpus, tmp_path):
@@ -148,26 +146,27 @@ def test_through_pytest_itself_with_two_workers(corpus, tmp_path):
     manifest = {"format": FORMAT, "fingerprint": {}, "overloads": sizes, "log": {}, "seconds": 0}
     (corpus / MANIFEST).write_text(json.dumps(manifest))
     options = ["--import", "tests.faults_library", "--corpus", str(corpus), "--results", str(tmp_path / "results")]
+    options += ["--work-dir", str(tmp_path / "work")]
     report = tmp_path / "report.xml"
     line = [sys.executable, "-m", "pytest", "-q", "-n", "2", "sweep/", "--call-timeout", "3", f"--junitxml={report}", *options]
-    given = {**environment(accept=True), "SWEEP_COIN": "heads"}
-    done = subprocess.run(line, cwd=ROOT, env=given, capture_output=True, text=True, timeout=600)
+    variables = {**environment(accept=True), "SWEEP_COIN": "heads"}
+    done = subprocess.run(line, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     [folder] = (tmp_path / "results").glob("*/cpu")
     file = expect.parse((folder / f"{faults.NAMESPACE}.expect").read_text(), faults.NAMESPACE, "")
-    [run] = WORK.glob("*/cpu/tests.faults_library/run.jsonl")
-    results = {r["overload"]: r for r in map(json.loads, run.read_text().splitlines())}
+    [path] = (tmp_path / "work").glob("*/cpu/tests.faults_library/run.jsonl")
+    rows = {row.overload: row for row in run_jsonl.read(path).rows}
     xml = report.read_text()
     for name, ending in faults.ENDINGS.items():
         overload = faults.overload(name)
-        assert file.text_of(overload).startswith(f"every: {ending}: 2 of 2 calls, float32\n"), name
-        assert [f["kind"] for f in results[overload]["findings"]] == [ending]
+        assert file.text_of(overload).startswith(f"{CALL}: {ending}: 2 of 2 calls, float32\n"), name
+        assert [f.what for f in rows[overload].verdict.result.findings] == [ending]
         assert f'name="test_overload[{overload}]"' in xml
     for name in faults.HARMLESS:
         assert file.text_of(faults.overload(name)) == expect.AGREE_TEXT
 
 
-def test_all_of_them_in_any_order(supervisor):
+def test_faults_in_any_order(supervisor):
     names = [*faults.ENDINGS, *faults.HARMLESS]
     random.Random(0).shuffle(names)
     for name in names:

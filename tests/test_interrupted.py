@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from sweep.expect import expect_file as expect
+from sweep import expect
 from sweep.calls.corpus import FORMAT, MANIFEST
-from sweep.session import SCRATCH
+from sweep.plan import scratch_folder
 from tests import faults
-from tests.child_functions import heed_ctrl_c
+from tests.child_functions import accept_ctrl_c
 from tests.test_sandbox import goes_away
 from tests.whole_runs import (
     INVENTED,
-    LIAR,
+    MISMATCHING,
     ROOT,
     change,
     command,
@@ -32,28 +32,29 @@ from tests.whole_runs import (
     ops,
     sweep,
     until_says,
+    work_of,
 )
 
 
 def children(pid):
     """The processes that a process has started, with their command lines."""
-    found = {}
+    lines = {}
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in task.read_text().split():
             try:
-                found[int(child)] = Path(f"/proc/{child}/cmdline").read_text()
+                lines[int(child)] = Path(f"/proc/{child}/cmdline").read_text()
             except FileNotFoundError:
                 continue
-    return found
+    return lines
 
 
 def callers(worker):
-    """The processes that make a worker's calls: the children of its fork_server."""
+    """The processes that make a worker's calls: the children of its fork servers."""
     return [caller for pid, line in children(worker).items() if "sweep.isolation.fork_server" in line for caller in children(pid)]
 
 
 def busy_worker(controller):
-    """A worker of xdist that has a process to make calls in."""
+    """A worker of xdist that has a process for its calls."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         for pid, line in children(controller).items():
@@ -64,7 +65,7 @@ def busy_worker(controller):
 
 
 def interrupted(known, results, interrupt, *arguments):
-    """Accepts, but is interrupted after the first overload is done: the exit status and the output."""
+    """Runs a sweep that accepts, interrupts it after its first overload, and returns its exit status and output."""
     change(results, aten__max_unpool2d__default=expect.AGREE_TEXT, aten__copy___default=INVENTED, aten__max_unpool2d__out=None)
     before = content(results)
     line = [*command(known, results, "-v", "-v", *arguments), *ops("aten.max_unpool2d*", "aten.copy_.default", "aten.sort.*")]
@@ -76,7 +77,7 @@ def interrupted(known, results, interrupt, *arguments):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=accept_ctrl_c,
     ) as process:
         output = until_says(process, "PASSED", "SKIPPED")
         interrupt(process.pid)
@@ -115,10 +116,10 @@ def test_a_second_ctrl_c_leaves_them_as_they_were_too(known, tmp_path, processes
 
 def family(controller):
     """A process and all that it has started, directly or not."""
-    found = [controller]
-    for pid in found:
-        found += children(pid)
-    return found
+    pids = [controller]
+    for pid in pids:
+        pids += children(pid)
+    return pids
 
 
 def test_a_killed_controller_leaves_nothing_behind_and_the_next_run_passes(known, tmp_path):
@@ -136,7 +137,7 @@ def test_a_killed_controller_leaves_nothing_behind_and_the_next_run_passes(known
     assert all(goes_away(pid, seconds=30.0) for pid in pids)
     done = sweep(known, results, "-n", "2", *ops("aten.max_unpool2d*", "aten.copy_.default"), accept=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    owners = {folder.name.partition("-")[0] for folder in SCRATCH.iterdir()}
+    owners = {folder.name.partition("-")[0] for folder in scratch_folder(str(work_of(known))).iterdir()}
     assert not owners & {str(pid) for pid in pids}
 
 
@@ -153,9 +154,9 @@ def test_a_full_disk_is_one_line_and_leaves_the_expect_files_as_they_were(known,
     change(results, aten__max_unpool2d__default=expect.AGREE_TEXT)
     before = content(results)
     assert len(before[f"{expect_folder(results).relative_to(results)}/aten.expect"]) > 100_000
-    line = command(known, results, "-n", "2", *arguments)
-    given = environment(accept=True)
-    done = subprocess.run(line, cwd=ROOT, env=given, capture_output=True, text=True, timeout=300, preexec_fn=limited(100_000))
+    line = command(known, results, "-n", "2", *arguments, work=tmp_path / "work")
+    variables = environment(accept=True)
+    done = subprocess.run(line, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300, preexec_fn=limited(100_000))
     assert done.returncode == 1, done.stdout + done.stderr
     [said] = [text for text in done.stdout.splitlines() if text.startswith("cannot write ")]
     assert f"{what} (File too large): expect files are as they were" in said
@@ -166,6 +167,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_expect_files_as_they_were(known,
 def test_a_full_disk_stops_a_recording_in_one_line_and_the_next_one_goes_on(tmp_path):
     only = ["--only", "opinfo:op_db/*/abs/float32", "--only", "opinfo:op_db/*/grid_sampler_3d/float32"]
     line = [sys.executable, "-m", "sweep", "record", "--workers", "1", *only, "--corpus", str(tmp_path / "corpus")]
+    line += ["--work-dir", str(tmp_path / "work")]
     record = {"cwd": ROOT, "env": environment(accept=False), "capture_output": True, "text": True, "timeout": 120}
     done = subprocess.run(line, **record, preexec_fn=limited(100_000))
     assert done.returncode == 2, done.stderr
@@ -180,9 +182,9 @@ def test_a_full_disk_stops_a_recording_in_one_line_and_the_next_one_goes_on(tmp_
 def test_two_runs_at_the_same_time_accept_both_their_parts(known, tmp_path):
     results = copied(known, tmp_path)
     change(results, aten__max_unpool2d__default=expect.AGREE_TEXT, aten__sort__stable=INVENTED)
-    lines = [command(known, results, *ops(name)) for name in (LIAR, "aten.sort.stable")]
-    given = environment(accept=True)
-    runs = [subprocess.Popen(line, cwd=ROOT, env=given, stdout=subprocess.PIPE, text=True) for line in lines]
+    lines = [command(known, results, *ops(name)) for name in (MISMATCHING, "aten.sort.stable")]
+    variables = environment(accept=True)
+    runs = [subprocess.Popen(line, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True) for line in lines]
     outputs = [run.communicate(timeout=120)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert content(results) == content(known / "results")
@@ -194,7 +196,7 @@ def test_a_killed_child_is_asked_again_and_its_neighbours_have_their_verdicts(tm
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     subprocess.run(
-        [sys.executable, "-c", f"from tests import faults; faults.register(None); faults.record({str(corpus)!r}, None)"],
+        [sys.executable, "-c", f"from tests import faults; faults.register(); faults.record({str(corpus)!r})"],
         cwd=ROOT,
         check=True,
         timeout=120,
@@ -214,8 +216,6 @@ def test_a_killed_child_is_asked_again_and_its_neighbours_have_their_verdicts(tm
         os.kill(caller, signal.SIGKILL)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 6, output
-    assert (
-        f"flaky {faults.overload('sleep')}: every: timeout -> every: crash SIGKILL; every: timeout, then every: timeout" in output
-    )
+    assert f"flaky {faults.overload('sleep')}: call: timeout -> call: crash SIGKILL; call: timeout, then call: timeout" in output
     assert "2 passed" in output
     assert content(tmp_path / "results") == before

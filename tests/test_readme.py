@@ -1,4 +1,4 @@
-"""What the README says of this torch's reach is what the checked-in expect files say."""
+"""The README's table of coverage agrees with the checked-in expect files."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from tabulate import tabulate
 
-from sweep.expect import expect_file as expect
+from sweep import expect
 
 ROOT = Path(__file__).resolve().parent.parent
-RELEASE = "2.13"  # the one that `make` installs
+RELEASE = "2.13"  # the one that `make venv` installs
 
 
-def reach():
+def coverage():
     """Rows of the table, the largest namespace first."""
     rows = []
     for namespace, file in expect.load(ROOT / "results" / RELEASE / "cpu").items():
@@ -30,14 +30,14 @@ def share(count):
 
 
 def table():
-    head = ("namespace", "overloads", "with a kernel", "called", "reach")
-    return tabulate(reach(), headers=head, tablefmt="github", disable_numparse=True)
+    head = ("namespace", "overloads", "with a kernel", "called", "coverage")
+    return tabulate(coverage(), headers=head, tablefmt="github", disable_numparse=True)
 
 
-def test_the_table_of_reach_is_true():
+def test_the_table_of_coverage_is_true():
     assert table() in (ROOT / "README.md").read_text(), f"the README should say:\n{table()}"
 
 
 @pytest.mark.parametrize("row", [0, -1])
 def test_nearly_all_that_has_a_kernel_is_called(row):
-    assert float(reach()[row][4].removesuffix("%")) >= 98
+    assert float(coverage()[row][4].removesuffix("%")) >= 98

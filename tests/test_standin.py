@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from sweep.expect import expect_file as expect
+from sweep import expect
 from sweep.calls.codec import encode
 from sweep.session import WORK
 from tests import standin

@@ -1,32 +1,43 @@
-"""The whole way, through pytest itself: what passes and fails, what is accepted, and what is refused."""
+"""Whole runs through pytest itself: passing, failing, accepting, and requests that are refused."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from sweep import crossref
-from sweep.expect import expect_file as expect
-from tests.whole_runs import INVENTED, LIAR, ROOT, change, content, copied, expect_folder, ops, section, sweep, until_says
+from sweep import crossref, expect
+from tests.whole_runs import (
+    INVENTED,
+    MISMATCHING,
+    ROOT,
+    change,
+    content,
+    copied,
+    expect_folder,
+    ops,
+    rows_of,
+    run_file,
+    section,
+    sweep,
+    until_says,
+)
 
-# --- what passes, fails and is said ------------------------------------------------------------------------------------
+# --- passing, failing, and the summary ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_a_run_that_finds_what_is_expected_passes_and_writes_no_expect_file(known, processes):
     before = content(known / "results")
-    done = sweep(known, known / "results", "-n", processes, *ops("aten.max_unpool2d*"))
-    assert done.returncode == 0, done.stdout
-    assert "1 passed, 1 skipped" in done.stdout
-    assert done.stderr == ""
+    completed = sweep(known, known / "results", "-n", processes, *ops("aten.max_unpool2d*"))
+    assert completed.returncode == 0, completed.stdout
+    assert "1 passed, 1 skipped" in completed.stdout
+    assert completed.stderr == ""
     assert content(known / "results") == before
 
 
@@ -39,18 +50,18 @@ def test_workers_elsewhere_find_the_same(known, tmp_path):
         try:
             until_says(server, "Entering Accept loop")
             tx = ("--dist", "load", "--tx", f"socket={address}", f"--rsyncdir={ROOT}")
-            done = sweep(known, known / "results", *tx, "-p", "no:warnings", *ops("aten.max_unpool2d*"))
+            completed = sweep(known, known / "results", *tx, "-p", "no:warnings", *ops("aten.max_unpool2d*"))
         finally:
             server.kill()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed, 1 skipped" in done.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "1 passed, 1 skipped" in completed.stdout
     assert list(tmp_path.rglob("sweep/conftest.py"))
 
 
 @pytest.fixture(scope="module")
-def planted(known, tmp_path_factory):
+def wrong_files(known, tmp_path_factory):
     """A whole run against expect files that are wrong in four ways."""
-    results = copied(known, tmp_path_factory.mktemp("planted"))
+    results = copied(known, tmp_path_factory.mktemp("wrong"))
     change(
         results,
         aten__max_unpool2d__default=expect.AGREE_TEXT,
@@ -60,51 +71,72 @@ def planted(known, tmp_path_factory):
         aten__no_such_op__default=INVENTED,
     )
     before = content(results)
-    done = sweep(known, results, "-n", "2")
+    completed = sweep(known, results, "-n", "2")
     assert content(results) == before
-    return done
+    return completed
 
 
-def test_a_regression_fails_with_a_diff_and_the_command_that_accepts_it(planted):
-    assert planted.returncode == 1
-    assert "-agrees\n" in planted.stdout
-    assert "+fake: output 0 strides[1]: 40 of 80 calls, float32\n" in planted.stdout
-    [hint] = {line for line in planted.stdout.splitlines() if line.endswith(f"--ops {LIAR}")}
+def test_a_regression_fails_with_a_diff_and_the_command_that_accepts_it(wrong_files):
+    assert wrong_files.returncode == 1
+    assert "-agrees\n" in wrong_files.stdout
+    assert "+fake: output 0 strides[1]: 40 of 80 calls, float32\n" in wrong_files.stdout
+    [hint] = {line for line in wrong_files.stdout.splitlines() if line.endswith(f"--ops {MISMATCHING}")}
     assert hint.startswith("To accept what was found: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus ")
-    assert "assert_eq" not in planted.stdout, "a difference is shown without the lines of code that lead to it"
-    assert f"\nnew  {LIAR}: agrees -> fake: output 0 strides[1]; functionalize: output 0 strides[1]\n" in planted.stdout
+    assert "assert_eq" not in wrong_files.stdout, "a difference is shown without the lines of code that lead to it"
+    assert (
+        f"\nnew  {MISMATCHING}: agrees -> fake: output 0 strides[1]; functionalize: output 0 strides[1]\n" in wrong_files.stdout
+    )
 
 
-def test_an_improvement_fails_as_gone(planted):
-    assert "\ngone aten.detach.default: fake: output 0 dtype -> agrees\n" in planted.stdout
+def test_an_improvement_fails_as_gone(wrong_files):
+    assert "\ngone aten.detach.default: fake: output 0 dtype -> agrees\n" in wrong_files.stdout
 
 
-def test_an_overload_that_the_file_does_not_know_fails_as_new(planted):
-    assert "\nnew  aten.sort.stable: not in the expect file -> agrees\n" in planted.stdout
-    assert "\nnew  aten.abs.default: not in the expect file -> not called: no sample\n" in planted.stdout
+def test_an_overload_that_the_file_does_not_know_fails_as_new(wrong_files):
+    assert "\nnew  aten.sort.stable: not in the expect file -> agrees\n" in wrong_files.stdout
+    assert "\nnew  aten.abs.default: not in the expect file -> not called: no sample\n" in wrong_files.stdout
 
 
-def test_a_section_about_no_overload_fails_as_gone(planted):
-    assert "\ngone aten.no_such_op.default: fake: output 0 dtype -> no such overload in this torch\n" in planted.stdout
+def test_a_section_about_no_overload_fails_as_gone(wrong_files):
+    assert "\ngone aten.no_such_op.default: fake: output 0 dtype -> no such overload in this torch\n" in wrong_files.stdout
 
 
-def test_what_is_unexpected_and_nothing_else_is_counted(planted):
-    assert "\n5 unexpected; to accept them: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus " in planted.stdout
-    [row] = [line.split() for line in planted.stdout.splitlines() if line.startswith("aten ")]
+def test_what_is_unexpected_and_nothing_else_is_counted(wrong_files):
+    assert "\n5 unexpected; to accept them: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus " in wrong_files.stdout
+    [row] = [line.split() for line in wrong_files.stdout.splitlines() if line.startswith("aten ")]
     assert row[-2:] == ["3", "2"]
 
 
-def test_a_run_leaves_one_object_per_overload(known):
-    lines = [json.loads(line) for line in (known / "run.jsonl").read_text().splitlines()]
-    names = [line["overload"] for line in lines]
-    assert names == sorted(set(names))
-    assert set(names) == {o for file in expect.load(expect_folder(known / "results")).values() for o in file.overloads()}
-    assert all(line.keys() >= {"overload", "status", "reason", "calls", "seconds", "findings"} for line in lines)
-    by_name = {line["overload"]: line for line in lines}
-    assert (by_name[LIAR]["status"], by_name[LIAR]["calls"]) == ("known-bad", 80)
-    assert [finding["crossref"] for finding in by_name[LIAR]["findings"]] == ["fake", "functionalize"]
-    assert (by_name["aten.sort.stable"]["status"], by_name["aten.sort.stable"]["findings"]) == ("agrees", [])
-    assert (by_name["aten.abs.default"]["status"], by_name["aten.abs.default"]["reason"]) == ("not-called", "no sample")
+def test_a_run_leaves_a_row_per_overload(known):
+    rows, runs = rows_of(known / "run.jsonl")
+    [run] = runs
+    assert list(rows) == sorted(rows)
+    assert set(rows) == {o for file in expect.load(expect_folder(known / "results")).values() for o in file.overloads()}
+    assert {row["run"] for row in rows.values()} == {run}
+    assert runs[run]["whole"] is True
+    assert all(row.keys() >= {"reason", "calls", "seconds", "expected", "actual", "change", "why"} for row in rows.values())
+    assert (rows[MISMATCHING]["status"], rows[MISMATCHING]["calls"]) == ("known-bad", 80)
+    assert [finding["crossref"] for finding in rows[MISMATCHING]["findings"]] == ["fake", "functionalize"]
+    assert (rows["aten.sort.stable"]["status"], rows["aten.sort.stable"]["findings"]) == ("agrees", [])
+    assert (rows["aten.abs.default"]["status"], rows["aten.abs.default"]["reason"]) == ("not-called", "no sample")
+
+
+@pytest.mark.parametrize("part", [ops("aten.sort.stable"), ["-k", "aten.sort.stable"]], ids=["--ops", "-k"])
+def test_a_part_replaces_its_own_rows_only(known, tmp_path, part):
+    work = tmp_path / "work"
+    file = work / run_file(known / "work").relative_to(known / "work")
+    file.parent.mkdir(parents=True)
+    shutil.copy(known / "run.jsonl", file)
+    before, [whole] = rows_of(file)
+    completed = sweep(known, known / "results", *part, work=work)
+    assert completed.returncode == 0, completed.stdout
+    after, runs = rows_of(file)
+    [second] = set(runs) - {whole}
+    assert not runs[second]["whole"]
+    assert {overload: row for overload, row in before.items() if row != after[overload]}.keys() == {"aten.sort.stable"}
+    assert after.keys() == before.keys()
+    assert after["aten.sort.stable"]["run"] == second
+    assert {run_file(work)} == {file}
 
 
 def test_without_expect_files_a_run_fails_and_names_the_nearest(known, tmp_path):
@@ -112,18 +144,18 @@ def test_without_expect_files_a_run_fails_and_names_the_nearest(known, tmp_path)
     for release, device in (("2.1", "cpu"), ("2.2", "cpu"), (folder.parent.name, "cuda")):
         shutil.copytree(folder, tmp_path / release / device)
     before = content(tmp_path)
-    done = sweep(known, tmp_path, *ops("aten.max_unpool2d.out"))
-    assert done.returncode == 1
-    assert f"no expect files for torch {folder.parent.name} on cpu in {tmp_path / folder.parent.name / 'cpu'}" in done.stdout
-    assert f"the nearest there are: {tmp_path / '2.2' / 'cpu'}. To make them: EXPECTTEST_ACCEPT=1 pytest" in done.stdout
-    assert f" --results {tmp_path}\n" in done.stdout
+    completed = sweep(known, tmp_path, *ops("aten.max_unpool2d.out"))
+    assert completed.returncode == 1
+    assert f"no expect files for torch {folder.parent.name} on cpu in {tmp_path / folder.parent.name / 'cpu'}" in completed.stdout
+    assert f"the nearest there are: {tmp_path / '2.2' / 'cpu'}. To make them: EXPECTTEST_ACCEPT=1 pytest" in completed.stdout
+    assert f" --results {tmp_path}\n" in completed.stdout
     accepted = sweep(known, tmp_path, *ops("aten.max_unpool2d.out"), accept=True)
     assert accepted.returncode == 1
     assert "nothing was accepted" in accepted.stdout
     assert content(tmp_path) == before
 
 
-# --- what is accepted --------------------------------------------------------------------------------------------------
+# --- accepting ---------------------------------------------------------------------------------------------------------
 
 
 def test_accepting_everything_again_gives_the_same_bytes_whatever_was_there(known, tmp_path):
@@ -131,10 +163,10 @@ def test_accepting_everything_again_gives_the_same_bytes_whatever_was_there(know
     change(results, aten__no_such_op__default=INVENTED, aten__detach__default=INVENTED, aten__abs__default=None)
     gone = expect.ExpectFile(agree={"no_such_namespace.op.default"})
     expect.write(expect_folder(results), {"no_such_namespace": gone}, whole=False)
-    done = sweep(known, results, "-n", "2", accept=True)
-    assert done.returncode == 0, done.stdout
+    completed = sweep(known, results, "-n", "2", accept=True)
+    assert completed.returncode == 0, completed.stdout
     assert content(results) == content(known / "results")
-    assert [line.rpartition("/")[2] for line in done.stdout.splitlines() if line.startswith("accepted: ")] == [
+    assert [line.rpartition("/")[2] for line in completed.stdout.splitlines() if line.startswith("accepted: ")] == [
         "aten.expect",
         "no_such_namespace.expect",
     ]
@@ -148,36 +180,42 @@ def test_accepting_a_subset_touches_only_what_ran(known, tmp_path, subset):
     wanted = content(results)
     change(results, aten__max_unpool2d__default=expect.AGREE_TEXT, aten__max_unpool2d__out=None)
     assert content(results) != wanted
-    done = sweep(known, results, *subset, accept=True)
-    assert done.returncode == 0, done.stdout
+    completed = sweep(known, results, *subset, accept=True)
+    assert completed.returncode == 0, completed.stdout
     assert content(results) == wanted
 
 
 def test_one_crossref_compares_and_accepts_only_what_it_says(known, tmp_path):
     results = copied(known, tmp_path)
-    fakes = expect.only(section(results, LIAR), ["fake"])
+    fakes = expect.restrict(section(results, MISMATCHING), ["fake"])
     others = INVENTED.replace("fake: output", "functionalize: output")
     change(results, aten__max_unpool2d__default=fakes + others)
-    arguments = ("--crossref", "fake", *ops(LIAR))
+    arguments = ("--crossref", "fake", *ops(MISMATCHING))
     assert sweep(known, results, *arguments).returncode == 0
     change(results, aten__max_unpool2d__default=INVENTED + others)
     failed = sweep(known, results, *arguments)
     assert failed.returncode == 1
     assert "functionalize: output" not in failed.stdout
     assert sweep(known, results, *arguments, accept=True).returncode == 0
-    assert section(results, LIAR) == fakes + others
+    assert section(results, MISMATCHING) == fakes + others
 
 
-# --- what cannot be done -----------------------------------------------------------------------------------------------
+# --- refusing ----------------------------------------------------------------------------------------------------------
 
 
 def refused(known, results, *arguments, accept=False):
     before = content(results)
-    done = sweep(known, results, *arguments, accept=accept)
-    assert (done.returncode, done.stdout.strip()) == (4, ""), done
-    [line] = done.stderr.strip().splitlines()
+    completed = sweep(known, results, *arguments, accept=accept)
+    assert (completed.returncode, completed.stdout.strip()) == (4, ""), completed
+    [line] = completed.stderr.strip().splitlines()
     assert content(results) == before
     return line
+
+
+def test_a_work_folder_that_cannot_be_written_is_refused(known, tmp_path):
+    (tmp_path / "file").touch()
+    message = refused(known, known / "results", "-n", "2", f"--work-dir={tmp_path / 'file'}", accept=True)
+    assert f"cannot write to {tmp_path / 'file'} (File exists): name another folder with --work-dir DIR" in message
 
 
 @pytest.mark.parametrize(
@@ -201,7 +239,7 @@ def test_what_does_not_exist_is_refused_before_anything_runs(known, arguments, m
 
 def test_a_corpus_with_a_file_cut_short_is_refused_before_anything_runs(known, tmp_path):
     shutil.copytree(known / "corpus", tmp_path / "corpus")
-    path = tmp_path / "corpus" / f"{LIAR}.npz"
+    path = tmp_path / "corpus" / f"{MISMATCHING}.npz"
     os.truncate(path, path.stat().st_size // 2)
     message = refused(known, known / "results", "--corpus", str(tmp_path / "corpus"), *ops("aten.sort.stable"))
     assert f"corpus file {path} has" in message
@@ -212,27 +250,27 @@ def test_a_corpus_with_a_changed_file_fails_and_nothing_is_accepted(known, tmp_p
     change(results, aten__max_unpool2d__out=None)
     before = content(results)
     shutil.copytree(known / "corpus", tmp_path / "corpus")
-    path = tmp_path / "corpus" / f"{LIAR}.npz"
+    path = tmp_path / "corpus" / f"{MISMATCHING}.npz"
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 2] ^= 1
     path.write_bytes(whole)
-    done = sweep(known, results, "--corpus", str(tmp_path / "corpus"), *ops("aten.max_unpool2d*"), accept=True)
-    assert done.returncode == 4
-    [line] = [line for line in done.stdout.splitlines() if line.startswith(f"not run {LIAR}: ")]
+    completed = sweep(known, results, "--corpus", str(tmp_path / "corpus"), *ops("aten.max_unpool2d*"), accept=True)
+    assert completed.returncode == 4
+    [line] = [line for line in completed.stdout.splitlines() if line.startswith(f"not run {MISMATCHING}: ")]
     assert f"corpus file {path} is damaged" in line
-    assert "Traceback" not in done.stdout
-    assert "nothing was accepted" in done.stdout
+    assert "Traceback" not in completed.stdout
+    assert "nothing was accepted" in completed.stdout
     assert content(results) == before
 
 
 def test_a_library_is_not_swept_into_torchs_own_expect_files(known):
-    assert "--import needs --results DIR" in refused(known, Path("results"), "--import", "tests.library", accept=True)
+    assert "--import needs --results DIR" in refused(known, ROOT / "results", "--import", "tests.library", accept=True)
 
 
 @pytest.mark.parametrize("name", crossref.names())
 def test_one_crossref_alone_finds_what_it_finds_among_others(known, name):
-    done = sweep(known, known / "results", "--crossref", name)
-    assert done.returncode == 0, done.stdout
+    completed = sweep(known, known / "results", "--crossref", name)
+    assert completed.returncode == 0, completed.stdout
 
 
 @pytest.mark.parametrize("accept", [False, True])

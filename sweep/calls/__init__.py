@@ -1,4 +1,5 @@
-"""One call as data: encoding, identity, construction recipes, printing and parsing, the corpus on disk, and redzones around its tensors.
+"""One call as data: the value codec, identity, construction recipes, printing, parsing, corpus files, redzones.
 
-Where calls come from lives in ``recording``, what they are checked for in ``crossref``. Runs in the child; ``call`` and ``corpus`` do not import torch.
+Where calls come from lives in ``recording``, what they are checked for in ``crossref``. Runs in the child; ``call`` and
+``corpus`` import no torch.
 """

@@ -76,7 +76,7 @@ class FakeModes:
         args = [_unwrapped(a) for a in args]
         kwargs = {name: _unwrapped(v) for name, v in kwargs.items()}
         try:
-            key = (op, *signature(tuple(args), kwargs))
+            key = (op, signature(tuple(args), kwargs))
         except Unrecordable:
             return self._attempt(op, args, kwargs)
         outcomes = self._own if op is self._op else self._inner
