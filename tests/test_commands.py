@@ -1,8 +1,9 @@
-"""The commands print what they promise, and what cannot be done is one line on stderr and exit status 2."""
+"""The commands print what they promise; a request that cannot be met is one line on stderr and exit status 2."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,26 +11,38 @@ import pytest
 import torch
 
 from sweep.calls.codec import encode
-from sweep.execution.run import summary
-from tests.whole_runs import ROOT, make_corpus
+from tests.whole_runs import ROOT, environment, make_corpus, run_file
 
 
-def command(*arguments):
-    return subprocess.run([sys.executable, "-m", "sweep", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def command(work):
+    """Runs a command in a work folder of the tests."""
+
+    def run(name, *arguments, work=work):
+        line = [sys.executable, "-m", "sweep", name, *arguments, "--work-dir", str(work)]
+        return subprocess.run(line, cwd=ROOT, env=environment(accept=False), capture_output=True, text=True, timeout=240)
+
+    return run
 
 
-def refused(*arguments):
-    done = command(*arguments)
-    assert (done.returncode, done.stdout) == (2, ""), done
-    [line] = done.stderr.splitlines()
-    assert line.startswith("sweep: ")
-    return line
+@pytest.fixture
+def refused(command):
+    """Runs a command that refuses its arguments, and returns the line that says why."""
+
+    def run(*arguments, **options):
+        completed = command(*arguments, **options)
+        assert (completed.returncode, completed.stdout) == (2, ""), completed
+        [line] = completed.stderr.splitlines()
+        assert line.startswith("sweep: ")
+        return line
+
+    return run
 
 
-def test_list_prints_one_object_per_overload():
-    done = command("list", "--ops", "aten.max_unpool2d*", "--json")
-    overloads = [json.loads(line) for line in done.stdout.splitlines()]
-    assert (done.returncode, done.stderr) == (0, "")
+def test_list_prints_one_object_per_overload(command):
+    completed = command("list", "--ops", "aten.max_unpool2d*", "--json")
+    overloads = [json.loads(line) for line in completed.stdout.splitlines()]
+    assert (completed.returncode, completed.stderr) == (0, "")
     assert all(set(o) == {"name", "kind", "tags", "kernels", "schema", "namespace"} for o in overloads)
     kinds = {o["name"]: o["kind"] for o in overloads}
     assert kinds == {"aten.max_unpool2d.default": "functional", "aten.max_unpool2d.out": "out"}
@@ -37,9 +50,9 @@ def test_list_prints_one_object_per_overload():
     assert overloads[0]["schema"].startswith("aten::max_unpool2d(Tensor self, ")
 
 
-def test_list_prints_a_table_of_one_device():
-    done = command("list", "--ops", "aten.max_unpool2d.*", "--device", "cpu")
-    header, *rows, total = done.stdout.splitlines()
+def test_list_prints_a_table_of_one_device(command):
+    completed = command("list", "--ops", "aten.max_unpool2d.*", "--device", "cpu")
+    header, *rows, total = completed.stdout.splitlines()
     assert header.split() == ["overload", "kind", "kernels", "tags"]
     assert [row.split()[:4] for row in rows] == [
         ["aten.max_unpool2d.default", "functional", "cpu:", "CPU"],
@@ -48,32 +61,32 @@ def test_list_prints_a_table_of_one_device():
     assert total == "2 overloads"
 
 
-def test_list_refuses_what_matches_nothing():
+def test_list_refuses_what_matches_nothing(refused):
     assert "no overload matches 'nothing*'" in refused("list", "--ops", "nothing*")
     assert "unknown device 'nonsense'" in refused("list", "--device", "nonsense")
 
 
-def test_show_prints_a_call_that_can_be_pasted(tmp_path):
+def test_show_prints_a_call_that_can_be_pasted(command, tmp_path):
     tensor = torch.tensor([[-1.5, 2.0], [0.0, -3.0]])
     calls = [encode("aten.abs.default", (t,), {}, device="cpu", source=f"sample {t.dim()}") for t in (tensor[0], tensor.t())]
     folder = make_corpus(tmp_path / "corpus", *calls)
-    done = command("show", "aten.abs.default", "1", "--corpus", str(folder))
-    assert done.returncode == 0, done
-    source, text = done.stdout.splitlines()
+    completed = command("show", "aten.abs.default", "1", "--corpus", str(folder))
+    assert completed.returncode == 0, completed
+    source, text = completed.stdout.splitlines()
     assert source == "# sample 2"
     result = eval(text, {"torch": torch})
     assert torch.equal(result, tensor.t().abs())
     assert result.stride() == (1, 2)
 
 
-def test_show_refuses_what_is_not_make_corpus(tmp_path):
+def test_show_refuses_what_was_not_recorded(refused, tmp_path):
     folder = make_corpus(tmp_path / "corpus", encode("aten.abs.default", (torch.zeros(2),), {}, device="cpu", source="test"))
     assert "there are some of: aten.abs.default" in refused("show", "abs", "--corpus", str(folder))
     assert "there is no call 1" in refused("show", "aten.abs.default", "1", "--corpus", str(folder))
     assert "run `make record`" in refused("show", "aten.abs.default", "--corpus", str(tmp_path))
 
 
-def test_record_refuses_what_would_do_harm(tmp_path):
+def test_record_refuses_what_would_do_harm(refused, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     assert "--corpus DIR" in refused("record", "--only", "x")
     assert "at least 1 process" in refused("record", "--workers", "0", "--corpus", str(tmp_path / "corpus"))
@@ -81,16 +94,16 @@ def test_record_refuses_what_would_do_harm(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_record_refuses_tasks_that_there_are_not(tmp_path):
+def test_record_refuses_tasks_that_there_are_not(refused, tmp_path):
     assert "'x'" in refused("record", "--only", "x", "--corpus", str(tmp_path / "corpus"))
     assert not (tmp_path / "corpus").exists()
 
 
-def test_show_says_how_to_load_values_that_are_too_many(tmp_path):
+def test_show_says_how_to_load_values_that_are_too_many(command, tmp_path):
     tensor = torch.arange(100.0)
     folder = make_corpus(tmp_path / "corpus", encode("aten.abs.default", (tensor,), {}, device="cpu", source="test"))
-    done = command("show", "aten.abs.default", "--corpus", str(folder))
-    text, loading = done.stdout.split("# Its values are too many", 1)
+    completed = command("show", "aten.abs.default", "--corpus", str(folder))
+    text, loading = completed.stdout.split("# It has too many values to print", 1)
     assert "torch.ones((100,)" in text
     *statements, expression = loading.splitlines()[1:]
     names = {}
@@ -98,56 +111,102 @@ def test_show_says_how_to_load_values_that_are_too_many(tmp_path):
     assert torch.equal(eval(expression, names), tensor)
 
 
-def test_a_summary_is_of_all_its_calls_and_shows_the_smallest(tmp_path):
-    calls = [
-        encode("aten.abs.default", (tensor,), {}, device="cpu", source="test", layout=layout)
-        for tensor, layout in (
-            (torch.zeros(3), ""),
-            (torch.ones(2, dtype=torch.int64), "sliced"),
-            (torch.zeros(3, dtype=torch.float16), "neg"),
-        )
-    ]
-    folder = str(make_corpus(tmp_path / "corpus", *calls))
-    found = summary("aten.abs.default", folder, [1, 2], "cpu")
-    assert found == {
-        "dtypes": ("float16", "int64"),
-        "calls": 2,
-        "example": "torch.ops.aten.abs.default(torch.tensor([1, 1], dtype=torch.int64))",
-        "layouts": ("neg", "sliced"),
-    }
-    assert summary("aten.abs.default", folder, [0, 1], "cpu")["layouts"] == ()
+def test_report_prints_the_summary_of_the_last_run(command, known):
+    work = run_file(known / "work").parents[2]
+    completed = command("report", work=work)
+    assert (completed.returncode, completed.stderr) == (0, ""), completed
+    assert re.search(r"^namespace +overloads +called +coverage ", completed.stdout, re.MULTILINE)
+    [row] = [line.split() for line in completed.stdout.splitlines() if line.startswith("aten ")]
+    assert row[1].isdigit()
+    slowest = command("report", "--format", "slowest", work=work)
+    assert slowest.stdout.startswith("overload ")
+
+
+def test_report_refuses_a_run_or_format_that_there_is_not(refused, known, tmp_path):
+    assert "no run was finished yet" in refused("report", work=tmp_path)
+    assert "unknown format 'x'; there are: slowest, terminal" in refused("report", "--format", "x", work=known / "work")
+
+
+def test_clean_removes_the_work_folder(command, tmp_path):
+    (tmp_path / "work" / "2.13").mkdir(parents=True)
+    assert command("clean", work=tmp_path / "work").returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_work_folder_that_cannot_be_written_is_refused(refused, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert f"cannot write to {file} (File exists): name another folder with --work-dir DIR" in refused("list", work=file)
+
+
+PREPACKED = "torch.ops.quantized.linear_prepack_fp16.default(torch.ones(2, 3))"
+NORM = "torch.ops.aten.batch_norm_update_stats.default(torch.randn(2, 300000, 2), torch.zeros(1), torch.zeros(1), 0.1)"
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    "call",
     [
-        ("torch.ops.aten.abs.default(torch.zeros(2))", "agrees"),
-        (
-            "torch.ops.aten.gcd.default(torch.ones(2), torch.ones(2))",
-            "every: real raises NotImplementedError: 1 of 1 call",
-        ),
-        ("torch.ops.aten.bernoulli.default(torch.ones(2), generator=None)", "agrees"),
-        (
-            "torch.ops.quantized.linear_unpack_fp16.default(torch.ops.quantized.linear_prepack_fp16.default(torch.ones(2, 3)))",
-            "fake: crash SIGSEGV: 1 of 1 call",
-        ),
+        "torch.ops.aten.abs.default(torch.zeros(2))",
+        "torch.ops.aten.bernoulli.default(torch.ones(2), generator=None)",
     ],
 )
-def test_check_says_about_a_typed_call_what_an_expect_file_would(call, said):
-    done = command("check", call)
-    assert done.returncode == 0, done
-    assert done.stdout.startswith(said), done.stdout
+def test_check_of_a_call_that_agrees(command, call):
+    completed = command("check", call)
+    assert (completed.returncode, completed.stderr) == (0, ""), completed
+    assert completed.stdout == "agrees\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "finding"),
+    [
+        (f"torch.ops.quantized.linear_unpack_fp16.default({PREPACKED})", "fake: crash SIGSEGV: 1 of 1 call"),
+        (NORM, "call: crash SIG"),
+    ],
+)
+def test_check_of_a_call_that_crashes(command, call, finding):
+    completed = command("check", call)
+    assert (completed.returncode, completed.stderr) == (1, ""), completed
+    assert finding in completed.stdout
+    assert f"\n  {call}\n" in completed.stdout
+    assert "Traceback" not in completed.stdout
+    assert "sweep show" not in completed.stdout
+
+
+def test_check_of_a_call_that_eager_refuses_has_its_message_and_the_predictions(command):
+    call = "torch.ops.aten.gcd.default(torch.ones(2), torch.full((2,), 7.5))"
+    completed = command("check", call)
+    assert (completed.returncode, completed.stderr) == (1, ""), completed
+    first, example, side, *explanation = completed.stdout.splitlines()
+    assert first.startswith("call: real raises NotImplementedError: 1 of 1 call")
+    assert (example, side) == (f"  {call}", "  real: NotImplementedError")
+    assert explanation[0].startswith('real raises NotImplementedError: "gcd_cpu" not implemented for')
+    [fake] = [line for line in explanation if line.startswith("fake: ")]
+    assert fake == "fake: fake float32 (2,) strides (1,)"
+    assert any(line.startswith("functionalize: ") for line in explanation)
+
+
+def test_check_echoes_values_that_are_too_many_to_print_as_they_were_typed(command):
+    call = "torch.ops.aten.max_unpool2d.default(torch.rand(1, 8, 8, 8).to(memory_format=torch.channels_last), torch.arange(64).expand(1, 8, 64).reshape(1, 8, 8, 8), [8, 8])"  # noqa: E501
+    completed = command("check", call)
+    assert completed.returncode == 1, completed
+    assert "fake: output 0 strides[1]: 1 of 1 call" in completed.stdout
+    assert f"\n  {call}\n" in completed.stdout
+    assert "sweep show" not in completed.stdout
 
 
 @pytest.mark.parametrize(
     ("call", "why"),
     [
         ("torch.abs(torch.zeros(2))", "is no call of an overload, such as"),
-        ("torch.ops.aten.abs.nowhere(torch.zeros(2))", "is no call of an overload, such as"),
-        ("torch.ops.aten.abs.default(x)", "its arguments cannot be made: NameError"),
-        ("torch.ops.aten.abs.default(torch.nn.Parameter)", "cannot be written down: argument of type"),
+        ("torch.ops.aten.abs.nowhere(torch.zeros(2))", "aten.abs.default"),
+        ("torch.ops.aten.abs(torch.zeros(2))", "aten.abs.default"),
+        ("torch.ops.aten.abs.default(x)", "NameError"),
+        ("torch.ops.aten.abs.default(torch.nn.Parameter)", "argument of type"),
     ],
 )
-def test_check_refuses_what_is_no_call_in_one_line(call, why):
+def test_check_refuses_what_is_no_call_in_one_line(refused, call, why):
     assert why in refused("check", call)
-    assert "unknown crossref 'x'" in refused("check", call, "--crossref", "x")
+
+
+def test_check_refuses_an_unknown_crossref(refused):
+    assert "unknown crossref 'x'" in refused("check", "torch.ops.aten.abs.default(torch.zeros(2))", "--crossref", "x")

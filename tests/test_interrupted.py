@@ -1,4 +1,4 @@
-"""A running sweep is killed, interrupted, or has no room to write: expect files stay as they were, and the next run runs."""
+"""A sweep that is killed, interrupted or out of disk space leaves the expect files as they were, and the next run works."""
 
 from __future__ import annotations
 
