@@ -148,7 +148,7 @@ def test_without_expect_files_a_run_fails_and_names_the_nearest(known, tmp_path)
     assert completed.returncode == 1
     assert f"no expect files for torch {folder.parent.name} on cpu in {tmp_path / folder.parent.name / 'cpu'}" in completed.stdout
     assert f"the nearest there are: {tmp_path / '2.2' / 'cpu'}. To make them: EXPECTTEST_ACCEPT=1 pytest" in completed.stdout
-    assert f" --results {tmp_path}\n" in completed.stdout
+    assert f" --results {tmp_path} --work-dir {known / 'work'}\n" in completed.stdout
     accepted = sweep(known, tmp_path, *ops("aten.max_unpool2d.out"), accept=True)
     assert accepted.returncode == 1
     assert "nothing was accepted" in accepted.stdout

@@ -1,7 +1,7 @@
-"""A stand-in for an accelerator: torch knows it as the device ``standin``, and the CPU does its work (see ``standin.cpp``).
+"""A stand-in for an accelerator: torch's device ``standin``, whose kernels run on the CPU (see ``standin.cpp``).
 
-An out-of-tree backend comes to torch in the same way: by an entry point of the group ``torch.backends``, which ``import torch``
-calls in the end. So whole runs on it need nothing but the environment that :func:`build` returns.
+It is registered as any out-of-tree backend is, by an entry point of the group ``torch.backends`` that ``import torch`` calls. Runs on
+it need the environment variables that :func:`build` returns, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 import torch
 from torch.utils import backend_registration
 
-#: What the device has, in bytes.
+#: The device's memory in bytes.
 MEMORY = 4 << 30
 
 _LIBRARY = "SWEEP_STANDIN_LIBRARY"
@@ -24,7 +24,7 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def build(folder, compiler):
-    """Compiles it and returns the environment in which ``import torch`` makes it known."""
+    """Compiles the device and returns the environment variables with which ``import torch`` registers it."""
     library = folder / "libstandin.so"
     torch_folder = Path(torch.__file__).parent
     headers = [f"-isystem{torch_folder / path}" for path in ("include", "include/torch/csrc/api/include")]
@@ -41,7 +41,7 @@ def build(folder, compiler):
 
 
 def register():
-    """Makes it known to torch."""
+    """Registers the device."""
 
     def limit_memory(share, device):
         if not isinstance(device, int) and torch.device(device).index is None:
@@ -55,7 +55,7 @@ def register():
     generator = torch.Generator("standin")
     vars(module).update(
         is_available=lambda: True,
-        _lazy_init=lambda: None,  # without it torch 2.11 takes the device for one that is never used, and waits for nothing
+        _lazy_init=lambda: None,  # without it torch 2.11 assumes that the device is never used and does not synchronize
         is_initialized=lambda: True,
         _is_in_bad_fork=lambda: False,
         device_count=lambda: 1,
