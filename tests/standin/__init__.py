@@ -1,7 +1,7 @@
 """A stand-in for an accelerator: torch's device ``standin``, whose kernels run on the CPU (see ``standin.cpp``).
 
-It is registered as any out-of-tree backend is, by an entry point of the group ``torch.backends`` that ``import torch`` calls. Runs on
-it need the environment variables that :func:`build` returns, and nothing else.
+It is registered as any out-of-tree backend is, by an entry point of the group ``torch.backends`` that ``import torch`` calls.
+Runs on it need the environment variables that :func:`build` returns, and nothing else.
 """
 
 from __future__ import annotations
