@@ -118,9 +118,8 @@ def test_a_call_that_loses_the_device_has_a_finding_and_others_have_none(sweep, 
     neighbours = [call(f"aten.{name}.default", torch.ones(3)) for name in ("abs", "relu", "sigmoid", "tan", "trunc")]
     completed = sweep(make_corpus(tmp_path / "corpus", *calls, *neighbours), "-n", "0", accept=True)
     assert completed.returncode == 0, completed.stdout
-    assert {name: section(name).partition(": 1 of 1 call")[0] for name in LOST} == {
-        name: what for name, (_, what) in LOST.items()
-    }
+    findings = {name: section(name).partition(": 1 of 1 call")[0] for name in LOST}
+    assert findings == {name: finding for name, (_, finding) in LOST.items()}
     assert {section(neighbour.overload) for neighbour in neighbours} == {expect.AGREE_TEXT}
 
 
@@ -166,8 +165,6 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 def test_a_torch_without_the_device_says_so(work):
     line = [sys.executable, "-m", "pytest", "-q", "sweep/", "--device", "standin", "--work-dir", str(work)]
-    completed = subprocess.run(
-        line, cwd=ROOT, env=environment(accept=False), capture_output=True, text=True, timeout=60, check=False
-    )
+    completed = subprocess.run(line, cwd=ROOT, env=environment(accept=False), capture_output=True, text=True, timeout=60)
     assert completed.returncode == 4
     assert "unknown device 'standin': this torch knows cpu" in completed.stdout + completed.stderr

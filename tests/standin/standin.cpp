@@ -1,10 +1,10 @@
-// A stand-in for an accelerator, for machines that have none: memory of its own kind, kernels that the CPU runs for it, and the
-// ways of an accelerator that a harness has to get right.
+// A stand-in for an accelerator, for machines without one: its own kind of memory, kernels that run on the CPU, and the properties
+// of an accelerator that a harness has to handle.
 //
-// - It is initialised by its first use, and a process that is forked after that cannot use it.
-// - Its driver opens files, and cannot go on without them.
-// - Errors of kernels show late, at whatever waits next, and a process that had one can use the device no more.
-// - Its memory has a limit of its own, and a process may be given a fraction of it.
+// - The first use initialises it; a process forked after that cannot use it.
+// - Its driver opens files and fails without them.
+// - Errors of kernels are asynchronous: the next synchronization raises them, and the process cannot use the device any more.
+// - Its memory has its own limit; a process can be restricted to a fraction of it.
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
@@ -188,7 +188,7 @@ struct Hooks final : at::PrivateUse1HooksInterface {
   return true;
 }();
 
-// --- the kernels that its memory needs; the CPU has all others ----------------------------------------------------------------
+// --- kernels for its memory; all others fall back on the CPU -------------------------------------------------------------------
 
 at::Tensor empty(
     c10::IntArrayRef size,
@@ -214,7 +214,7 @@ at::Tensor empty_strided(
       size, stride, &allocator, c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), c10::dtype_or_default(dtype));
 }
 
-// The CPU's view of the same memory.
+// A CPU tensor over the same memory.
 at::Tensor on_cpu(const at::Tensor& tensor) {
   if (tensor.device().is_cpu()) return tensor;
   auto storage = tensor.storage();
@@ -280,7 +280,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("view_as_real", at::native::view_as_real);
 }
 
-// Else these bits are resolved for the copy, by a copy.
+// Without this, copying resolves these bits first, by a copy.
 TORCH_LIBRARY_IMPL(aten, Conjugate, library) {
   library.impl("_copy_from", torch::CppFunction::makeFallthrough());
 }
@@ -293,9 +293,9 @@ TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
   library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_cpu>());
 }
 
-// --- what tests ask of it --------------------------------------------------------------------------------------------------------
+// --- operators for tests ---------------------------------------------------------------------------------------------------------
 
-// Kernels with an assertion: that no element is negative, or zero.
+// Kernels that assert that no element is negative, or zero.
 at::Tensor assert_positive(const at::Tensor& x) {
   auto result = x.clone();
   lost = on_cpu(x).lt(0).any().item<bool>();
@@ -308,7 +308,7 @@ at::Tensor assert_nonzero(const at::Tensor& x) {
   return result;
 }
 
-// One that a library runs, which has its own words for what went wrong.
+// A kernel of a library that reports errors with its own message.
 at::Tensor library_call(const at::Tensor& x) {
   auto result = assert_positive(x);
   TORCH_CHECK(!lost, "standin error: LIBRARY_STATUS_EXECUTION_FAILED");
@@ -341,7 +341,7 @@ TORCH_LIBRARY_IMPL(standin, Meta, library) {
   library.impl("lying_assert_nonzero", longer);
 }
 
-// Of this namespace fake tensors run the real kernel, on zeros, where there is no other.
+// In this namespace fake tensors fall back on the real kernel, with zeros.
 TORCH_LIBRARY_FRAGMENT(quantized, library) {
   library.def("standin_assert_nonzero(Tensor x) -> Tensor");
 }
