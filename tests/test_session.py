@@ -1,4 +1,4 @@
-"""The command that accepts repeats every option of its run that is not the default; folders and combinations are checked first."""
+"""The command that accepts repeats each option of its run that is not the default; folders and combinations are checked first."""
 
 from __future__ import annotations
 
