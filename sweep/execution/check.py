@@ -190,7 +190,7 @@ class _Loop:
             if (at, name) not in checker.skipped.predictions:
                 checker.progress.beat(at, phase)
                 self._predict(at, call, name, crossref, prepared)
-                self._restore(at)
+        self._restore(at)
 
     def _predict(self, at: int, call: Call, name: str, crossref: CrossRef, prepared: PreparedCall) -> None:
         self._seed(call)

@@ -34,6 +34,18 @@ class Outcome:
     kwargs: dict[str, Any]
     result: Any
 
+    @functools.cached_property
+    def inputs(self) -> list[tuple[str, torch.Tensor, int | None]]:
+        """Every tensor among the arguments: its position as a name, the tensor, and its storage."""
+        inputs = []
+        for name, value in [*((str(i), a) for i, a in enumerate(self.args)), *self.kwargs.items()]:
+            if isinstance(value, torch.Tensor):
+                inputs.append((name, value, _storage(value)))
+            elif isinstance(value, tuple | list):
+                leaves = enumerate(_leaves(value))
+                inputs += [(f"{name}[{at}]", leaf, _storage(leaf)) for at, leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return inputs
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -74,11 +86,10 @@ def compare(op: torch._ops.OpOverload, predicted: Outcome, actual: Outcome, tole
     p_leaves, a_leaves = _leaves(predicted.result), _leaves(actual.result)
     if mismatches and len(p_leaves) != len(a_leaves):
         return mismatches
-    p_inputs, a_inputs = _inputs(predicted), _inputs(actual)
     for place, p, a in zip(_places(actual.result), p_leaves, a_leaves, strict=True):
         mismatches += _leaf(place, p, a, tolerance)
         if isinstance(p, torch.Tensor) and isinstance(a, torch.Tensor) and a.numel():
-            mismatches += _aliasing(place, _aliases(p, p_inputs), _aliases(a, a_inputs))
+            mismatches += _aliasing(place, _aliases(p, predicted.inputs), _aliases(a, actual.inputs))
     returned = {id(a) for a in a_leaves}
     for place, p, a in _written(op, predicted, actual):
         if id(a) not in returned:
@@ -263,17 +274,6 @@ def _storage(tensor: torch.Tensor) -> int | None:
     if tensor.layout is not torch.strided or not torch._C._has_storage(tensor):
         return None
     return tensor.untyped_storage()._cdata
-
-
-def _inputs(outcome: Outcome) -> list[tuple[str, torch.Tensor, int | None]]:
-    """Every tensor among the arguments: its position as a name, the tensor, and its storage."""
-    inputs = []
-    for name, value in [*((str(i), a) for i, a in enumerate(outcome.args)), *outcome.kwargs.items()]:
-        for at, leaf in enumerate(_leaves(value)):
-            if isinstance(leaf, torch.Tensor):
-                label = f"{name}[{at}]" if isinstance(value, tuple | list) else name
-                inputs.append((label, leaf, _storage(leaf)))
-    return inputs
 
 
 def _aliases(output: torch.Tensor, inputs: list[tuple[str, torch.Tensor, int | None]]) -> tuple[list[str], list[str]]:
