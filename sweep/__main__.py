@@ -97,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     report = commands.add_parser("report", parents=[common, library, device], help="print the last run again")
-    report.add_argument("--format", default=DEFAULT_FORMAT, choices=renderers.names(), help="the renderer (default: %(default)s)")
+    formats = ", ".join(renderers.names())
+    report.add_argument("--format", default=DEFAULT_FORMAT, metavar="NAME", help=f"one of: {formats} (default: %(default)s)")
     report.set_defaults(run=_report)
 
     clean = commands.add_parser("clean", parents=[common], help="remove the work folder; expect files stay")

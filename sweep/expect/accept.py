@@ -59,33 +59,33 @@ def accept(
     """
     whole = whole and crossrefs is None
     with files.locked(folder):  # another run may be accepting its own part
-        known = load(folder)
-        if not known and not whole:
+        expected = load(folder)
+        if not expected and not whole:
             note = f"nothing was accepted: {folder} has no expect files yet; make them all first: {whole_command}"
             return Accepted(False, (note,))
         if whole:
-            known = {}
-        flaky = _put(known, verdicts, environment, crossrefs)
-        changed = write(folder, {name: file for name, file in known.items() if file.overloads()}, whole=whole)
+            expected = {}
+        flaky = _put(expected, verdicts, environment, crossrefs)
+        changed = write(folder, {name: file for name, file in expected.items() if file.overloads()}, whole=whole)
     notes = [f"not accepted, since it is flaky: {overload}" for overload in flaky]
     notes += [f"accepted: {shown(path)}" for path in changed] or ["accepted: nothing changed"]
     return Accepted(True, tuple(notes))
 
 
 def _put(
-    known: dict[str, ExpectFile], verdicts: Iterable[Verdict], environment: Environment, crossrefs: Collection[str] | None
+    expected: dict[str, ExpectFile], verdicts: Iterable[Verdict], environment: Environment, crossrefs: Collection[str] | None
 ) -> list[str]:
     """Puts verdicts into files, making those that are missing, and returns the flaky overloads."""
     flaky = []
     for verdict in sorted(verdicts, key=lambda verdict: verdict.result.overload):
         overload = verdict.result.overload
         namespace = overload.partition(".")[0]
-        if namespace not in known:
-            known[namespace] = ExpectFile(head=head(namespace, environment))
+        if namespace not in expected:
+            expected[namespace] = ExpectFile(head=head(namespace, environment))
         text = verdict.actual
         if verdict.change is Change.FLAKY:
             flaky.append(overload)
             text = verdict.expected
         if text != UNKNOWN_TEXT:
-            known[namespace].put(overload, text, crossrefs)
+            expected[namespace].put(overload, text, crossrefs)
     return flaky
