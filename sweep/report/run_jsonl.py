@@ -52,9 +52,7 @@ def read(path: Path) -> Run:
     try:
         return loads(path.read_text())
     except FileNotFoundError:
-        raise RunFileError(
-            f"{path} does not exist: no run has finished yet: `make sweep` first"
-        ) from None
+        raise RunFileError(f"{path} does not exist: no run has finished yet: `make sweep` first") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFileError(f"{path} cannot be read ({type(error).__name__}: {error}); the next run replaces it") from None
 
