@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line_and_replaced_by_the_n
 
 
 def test_a_file_that_is_missing_is_refused_with_the_command_that_makes_one(tmp_path):
-    with pytest.raises(run_jsonl.RunFileError, match="no run was finished yet; `make sweep`"):
+    with pytest.raises(run_jsonl.RunFileError, match="no run has finished yet: `make sweep` first"):
         run_jsonl.read(tmp_path / run_jsonl.NAME)
 
 
