@@ -25,6 +25,9 @@ class Activity(enum.IntEnum):
     VERIFY = 7
 
 
+_ACTIVITIES = frozenset(Activity)
+
+
 @dataclass(frozen=True)
 class Phase:
     """An activity, and the crossref that it serves.
@@ -59,8 +62,10 @@ class Beat:
 
     @classmethod
     def unpack_from(cls, buffer: Any) -> Beat:
+        """The heartbeat in shared memory; of one that a call has overwritten, the activity counts as ``START``."""
         count, call, activity, crossref = HEARTBEAT.unpack_from(buffer, 0)
-        return cls(count, call, Phase(Activity(activity), crossref.rstrip(b"\0").decode()))
+        name = crossref.rstrip(b"\0").decode(errors="replace")
+        return cls(count, call, Phase(Activity(activity) if activity in _ACTIVITIES else Activity.START, name))
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,14 @@ class Baseline:
 
 
 #: Where each variable is read: ATen ``aten/src/ATen/native/DispatchStub.cpp``; oneDNN ``src/cpu/x64/cpu_isa_traits.cpp`` (its
-#: ``AVX2`` leaves AVX-VNNI out); MKL's conditional numerical reproducibility, which also holds for other vendors' CPUs, and
-#: its dispatcher; FBGEMM ``src/Utils.cc``.
+#: ``AVX2`` leaves AVX-VNNI out); MKL's conditional numerical reproducibility and its dispatcher; FBGEMM ``src/Utils.cc``.
+#: Of MKL's settings only ``COMPATIBLE`` takes the same code paths on Intel's and AMD's CPUs.
 _AVX2 = Baseline(
     "AVX2",
     {
         "ATEN_CPU_CAPABILITY": "avx2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "MKL_CBWR": "AVX2",
+        "MKL_CBWR": "COMPATIBLE",
         "MKL_ENABLE_INSTRUCTIONS": "AVX2",
         "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2",
     },
@@ -49,7 +49,7 @@ _SSE = Baseline(
     {
         "ATEN_CPU_CAPABILITY": "default",
         "ONEDNN_MAX_CPU_ISA": "SSE41",
-        "MKL_CBWR": "SSE4_2",
+        "MKL_CBWR": "COMPATIBLE",
         "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
     },
 )
