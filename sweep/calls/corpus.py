@@ -57,7 +57,20 @@ def write_file(path: Path, calls: Sequence[Mapping[str, Any]], chunks: Sequence[
         storages = [_moved(storage, len(block)) for storage in call["storages"]]
         placed.append({**call, "storages": storages, "chunk": [len(block), len(chunk)]})
         block += chunk
-    text = json.dumps(placed, separators=(",", ":")).encode()
+    return write_arrays(path, json.dumps(placed, separators=(",", ":")).encode(), block)
+
+
+def write_arrays(path: Path, text: bytes, block: bytes | bytearray) -> int:
+    """Writes the two arrays of a corpus file, and returns its size in bytes.
+
+    Args:
+        path: the file.
+        text: the JSON of its calls.
+        block: the values of their storages.
+
+    Raises:
+        CorpusError: the file cannot be written.
+    """
     try:
         with path.open("wb") as file:
             np.savez(file, calls=np.frombuffer(text, np.uint8), data=np.frombuffer(block, np.uint8))

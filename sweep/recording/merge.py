@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sweep.calls import corpus
 from sweep.calls.call import ALIGNMENT
 from sweep.errors import CorpusError
 from sweep.recording.index import Index, OverloadEntry, write_index
@@ -104,13 +105,7 @@ def extend_file(path: Path, calls: list[ShardCall]) -> int:
         placed = json.dumps({"storages": storages, "chunk": [len(block), len(call.values)]}, separators=(",", ":"))
         texts.append(b"%b,%b" % (bytes(call.text[:-1]), placed[1:].encode()))
         block += call.values
-    text = b"[%b]" % b",".join(texts)
-    try:
-        with path.open("wb") as file:
-            np.savez(file, calls=np.frombuffer(text, np.uint8), data=np.frombuffer(block, np.uint8))
-    except OSError as error:
-        raise CorpusError(f"cannot write {path} ({error.strerror}): make room, and record again") from error
-    return path.stat().st_size
+    return corpus.write_arrays(path, b"[%b]" % b",".join(texts), block)
 
 
 def _read(path: Path) -> tuple[bytes, bytes]:
