@@ -227,10 +227,11 @@ def _explained(
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    name = renderers.check_name(arguments.format)
     options = _options(arguments)
     environment = session.identify(options)
     run = run_jsonl.read(work_folder(session.absolute_work(options), environment) / run_jsonl.NAME)
-    print(renderers.render(arguments.format, run), end="")
+    print(renderers.render(name, run), end="")
     return 0
 
 

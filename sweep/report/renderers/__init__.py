@@ -17,13 +17,18 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def render(name: str, run: Run) -> str:
-    """A run as text, which ends with a newline unless it is empty.
+def check_name(name: str) -> str:
+    """The name of a renderer, unchanged.
 
     Raises:
         UsageError: there is no renderer of that name.
     """
     if name not in names():
         raise UsageError(f"unknown format {name!r}; there are: {', '.join(names())}")
-    text: str = importlib.import_module(f"{__name__}.{name}").render(run)
+    return name
+
+
+def render(name: str, run: Run) -> str:
+    """A run as text, which ends with a newline unless it is empty. Raises as :func:`check_name`."""
+    text: str = importlib.import_module(f"{__name__}.{check_name(name)}").render(run)
     return text
