@@ -81,3 +81,7 @@ class Progress:
 
     beat: Callable[[int, Phase], None] = lambda call, phase: None
     checkpoint: Callable[[Any], None] = lambda data: None
+
+
+#: Reports to nobody: the default of functions that are also called in a process of their own.
+NO_PROGRESS = Progress()

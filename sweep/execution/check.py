@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -24,7 +24,7 @@ from sweep.findings.finding import CALL, WHOLE, Finding, Mismatch, Result, order
 from sweep.findings.kind import StateChange
 from sweep.findings.reason import Reason, ReasonKind
 from sweep.operators import process_group
-from sweep.progress import Activity, Phase, Progress
+from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
 
 _REAL = Phase(Activity.REAL)
 _EXAMPLE = Phase(Activity.EXAMPLE)
@@ -83,7 +83,7 @@ class Checker:
     skipped: Skipped = Skipped()
     limits: Limits = Limits()
     checkpoints: Sequence[Checkpoint] = ()
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = NO_PROGRESS
 
     def run(self) -> Result:
         """Checks every call and returns the result; without one that a crossref applies to, its reason."""
@@ -94,10 +94,8 @@ class Checker:
         if not applying:
             return Result(name, reason=Reason(ReasonKind.EXEMPT, next(iter(reasons.values()), "no crossref was asked for")))
         wait = waiter(self.device)
-        shared = Shared(
-            FakeModes(self.op, partial(prediction, wait=wait)),
-            partial(prediction, wait=wait),
-        )
+        predicting = partial(prediction, wait=wait)
+        shared = Shared(FakeModes(self.op, predicting), predicting)
         observations = Observations(self.checkpoints, self.progress.checkpoint)
         with ExitStack() as stack:
             stack.enter_context(own_randomness(self.device))

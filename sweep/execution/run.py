@@ -31,7 +31,7 @@ from sweep.execution.real_call import RealCallEndedError, arguments_of, own_rand
 from sweep.findings.finding import Finding, Key, Result
 from sweep.operators import process_group
 from sweep.operators.inventory import resolve
-from sweep.progress import Activity, Phase, Progress
+from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
 
 
 def check_overload(
@@ -44,7 +44,7 @@ def check_overload(
     limit: float = 0.0,
     memory: int = 0,
     checkpoints: Sequence[Checkpoint] = (),
-    progress: Progress = Progress(),  # noqa: B008 - frozen
+    progress: Progress = NO_PROGRESS,
 ) -> Result:
     """Checks every recorded call of one overload.
 
@@ -113,7 +113,7 @@ def make_real_call(
     call: int,
     device: str,
     memory: int = 0,
-    progress: Progress = Progress(),  # noqa: B008 - frozen
+    progress: Progress = NO_PROGRESS,
 ) -> None:
     """Makes one recorded call and no prediction, to see whether it ends the process by itself; what it raises is no matter.
 
@@ -195,7 +195,7 @@ def explain(
     device: str,
     crossrefs: list[str],
     memory: int = 0,
-    progress: Progress = Progress(),  # noqa: B008 - frozen
+    progress: Progress = NO_PROGRESS,
 ) -> Explanation:
     """Says what the real call did and what each crossref predicts, with whole error messages.
 
