@@ -3,7 +3,8 @@
 A call is made on functional tensors with the Python dispatcher enabled, through torch's own hook
 (``torch._dispatch.python.make_crossref_functionalize``). Where torch's version raises at the first mismatch and makes a new fake
 mode for every operator, this one collects all mismatches and shares one mode. A mismatch at an operator inside a composite one is
-reported for the composite one, with the name of the inner operator.
+reported for the composite one, with the name of the inner operator. An operator that writes to its arguments and has no kernel
+for Functionalize, such as a custom one, is functionalized as ``torch.compile`` does it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch._dispatch.python import enable_python_dispatcher, suspend_functionali
 from torch.utils._python_dispatch import _disable_current_modes
 
 from sweep.crossref.common import protocol
+from sweep.crossref.common.auto_functionalize import auto_functionalized, fallback_refuses
 from sweep.crossref.common.comparison import Outcome, compare, describe
 from sweep.crossref.common.exemptions import VERSION
 from sweep.crossref.common.protocol import PreparedCall, Shared
@@ -106,6 +108,8 @@ class CrossRef(protocol.CrossRef):
         name = qualified_name(op._name)
         if name in self.exemptions:
             return final_key
+        is_refused = final_key == DispatchKey.Functionalize and fallback_refuses(op)
+        functionalized = functools.partial(auto_functionalized, op) if is_refused else functools.partial(op._op_dk, final_key)
 
         def handler(*args: Any, **kwargs: Any) -> Any:
             with ExitStack() as stack:
@@ -113,7 +117,7 @@ class CrossRef(protocol.CrossRef):
                     stack.enter_context(_disable_current_modes())
                 stack.enter_context(suspend_functionalization())
                 fake = self.shared.fakes.outcome_or_error(op, args, kwargs)
-            result = op._op_dk(final_key, *args, **kwargs)
+            result = functionalized(*args, **kwargs)
             self._compare(op, name, fake, Outcome(args, kwargs, result))
             return result
 
@@ -128,23 +132,19 @@ class CrossRef(protocol.CrossRef):
                 Mismatch(Place(inside=inside), ending, None, type(fake).__name__, describe(functionalized.result))
             )
             return
+        ignored = {Difference.STRIDES, Difference.OFFSET}
+        if fallback_refuses(op):  # every output is wrapped anew, even one that is an argument
+            ignored.add(Difference.ALIASING)
         for mismatch in compare(op, fake, functionalized):
-            if mismatch.kind in (Difference.STRIDES, Difference.OFFSET) and _is_written(op, mismatch.place):
+            if mismatch.kind in ignored and _is_written(op, mismatch.place):
                 continue
             self._mismatches.append(replace(mismatch, place=replace(mismatch.place, inside=inside)))
 
 
 @functools.cache
 def _has_whole_form(op: torch._ops.OpOverload) -> bool:
-    """Whether a composite operator can be functionalized undecomposed, below autograd.
-
-    The fallback refuses an operator whose schema has any alias annotation (``FunctionalizeFallback.cpp``, ``hasAnyAliasInfo``).
-    """
-    if not torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "CompositeImplicitAutograd"):
-        return False
-    if torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "Functionalize"):
-        return True
-    return all(a.alias_info is None for a in (*op._schema.arguments, *op._schema.returns))
+    """Whether a composite operator can be functionalized undecomposed, below autograd."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "CompositeImplicitAutograd") and not fallback_refuses(op)
 
 
 @functools.cache
