@@ -35,18 +35,23 @@ class Phase:
     Attributes:
         activity: what is being done.
         crossref: name of the crossref whose prediction is being made; empty for the real call and for everything else.
+        form: the form of the crossref, if it has several.
     """
 
     activity: Activity = Activity.START
     crossref: str = ""
+    form: str = ""
 
     def __str__(self) -> str:
         name = self.activity.name.lower().replace("_", " ")
-        return f"{self.crossref} {name}" if self.crossref else name
+        return " ".join(filter(None, (self.crossref, self.form, name)))
 
 
-#: Layout of the heartbeat: a counter that grows with every beat, the call's position, the activity, the crossref in UTF-8.
-HEARTBEAT = struct.Struct("<qqq48s")
+#: Length of a name in the heartbeat, in bytes of UTF-8.
+_NAME_LENGTH = 48
+
+#: Layout of the heartbeat: a counter that grows with every beat, the call's position, the activity, the crossref and its form.
+HEARTBEAT = struct.Struct(f"<qqq{_NAME_LENGTH}s{_NAME_LENGTH}s")
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,15 @@ class Beat:
     phase: Phase
 
     def pack_into(self, buffer: Any) -> None:
-        HEARTBEAT.pack_into(buffer, 0, self.count, self.call, self.phase.activity, self.phase.crossref.encode()[:48])
+        names = [name.encode()[:_NAME_LENGTH] for name in (self.phase.crossref, self.phase.form)]
+        HEARTBEAT.pack_into(buffer, 0, self.count, self.call, self.phase.activity, *names)
 
     @classmethod
     def unpack_from(cls, buffer: Any) -> Beat:
         """The heartbeat in shared memory; of one that a call has overwritten, the activity counts as ``START``."""
-        count, call, activity, crossref = HEARTBEAT.unpack_from(buffer, 0)
-        name = crossref.rstrip(b"\0").decode(errors="replace")
-        return cls(count, call, Phase(Activity(activity) if activity in _ACTIVITIES else Activity.START, name))
+        count, call, activity, *encoded = HEARTBEAT.unpack_from(buffer, 0)
+        names = [name.rstrip(b"\0").decode(errors="replace") for name in encoded]
+        return cls(count, call, Phase(Activity(activity) if activity in _ACTIVITIES else Activity.START, *names))
 
 
 @dataclass(frozen=True)

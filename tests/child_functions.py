@@ -198,7 +198,7 @@ def _libc():
 def check_overload(name, folder, device, crossrefs, skip, examples, limit, memory, checkpoints, progress):
     """Crashes in the prediction of call 1, unless that is skipped."""
     use_heap()
-    if (1, crossrefs[0]) not in skip:
+    if (1, crossrefs[0], "") not in skip:
         progress.beat(1, Phase(Activity.PREDICTION, crossrefs[0]))
         os.kill(os.getpid(), signal.SIGSEGV)
         signal.pause()
@@ -225,6 +225,6 @@ def count(name, folder):
     return 3
 
 
-def describe_death(name, folder, positions, device, key: Key, predicted, actual, labels):
+def describe_death(name, folder, positions, device, key: Key):
     use_heap()
-    return Finding(key.crossref, key.place, key.kind, key.index, predicted, actual, labels, (), len(positions), "example")
+    return Finding(key.crossref, key.place, key.kind, key.index, "", "", ("fake", "real"), (), len(positions), "example")

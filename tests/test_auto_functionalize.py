@@ -212,8 +212,8 @@ def writes_out() -> Example:
 
 
 def _tags(name: str) -> list[torch.Tag]:
-    if not hasattr(torch.Tag, name):
-        pytest.skip(f"torch {torch.__version__} has no tag {name}, without which it refuses a returned argument")
+    if not hasattr(torch._library.utils, f"is_{name}"):
+        pytest.skip(f"torch {torch.__version__} refuses every returned argument, whatever the tags")
     return [getattr(torch.Tag, name)]
 
 

@@ -14,12 +14,16 @@ from sweep.errors import UnknownCallError
 from sweep.execution import checkpoints as checkpoints_module
 from sweep.execution import run
 from sweep.execution.checkpoints import Checkpoint, Observations
-from sweep.findings.finding import CALL, Key, Mismatch, Place, Status
+from sweep.findings.ending import Ending, EndingKind
+from sweep.findings.finding import CALL, WHOLE, Key, Mismatch, Place, Status
 from sweep.findings.kind import Difference, StateChange
 from sweep.progress import Activity, Phase, Progress
 from tests import planted
 from tests.planted import check
 from tests.whole_runs import make_corpus
+
+#: What differs between two runs that find the same.
+NO_TIME = {"seconds": 0.0, "seconds_of": {}}
 
 
 @pytest.fixture
@@ -46,13 +50,14 @@ def test_a_run_goes_on_where_another_one_died(saved):
             checkpoints=arrived[: done + 1],
             progress=Progress(beat=lambda at, phase, beats=beats: beats.append((at, phase))),
         )
-        assert dataclasses.replace(rest, seconds=0) == dataclasses.replace(whole, seconds=0)
+        assert dataclasses.replace(rest, **NO_TIME) == dataclasses.replace(whole, **NO_TIME)
+        assert set(rest.seconds_of) == {"fake", "functionalize"}
         assert {at for at, phase in beats if phase == Phase(Activity.REAL)} == set(range(done, 3))
 
 
 def test_a_call_that_is_made_again_counts_once():
     mismatch = Mismatch(Place(output=0), Difference.DTYPE, None, "a", "b")
-    twice = Checkpoint(1, ((0, "fake", mismatch),), {"fake": 1})
+    twice = Checkpoint(1, ((0, "fake", "", mismatch),), {"fake": 1})
     observations = Observations([twice, dataclasses.replace(twice, compared={})])
     assert observations.start == 1
     assert observations.mismatches == {Key("fake", Place(output=0), Difference.DTYPE): {0: mismatch}}
@@ -76,7 +81,7 @@ def test_what_was_skipped_is_neither_made_nor_predicted():
         op,
         calls,
         ["fake", "functionalize"],
-        skipped=run.Skipped.of([(0, ""), (1, "fake")]),
+        skipped=run.Skipped.of([(0, "", ""), (1, "fake", "")]),
         progress=Progress(beat=lambda at, phase: beats.append((at, phase.activity, phase.crossref))),
     )
     assert beats[:-1] == [
@@ -92,6 +97,28 @@ def test_what_was_skipped_is_neither_made_nor_predicted():
 def test_a_call_that_resizes_what_it_writes_to_has_memory_of_its_own():
     call = encode("aten.stack.out", ([torch.zeros(2)] * 2,), {"out": torch.zeros(1)}, device="cpu", source="test")
     assert check(torch.ops.aten.stack.out, [call], crossref.names()).findings == ()
+
+
+def raised(side):
+    return Ending(EndingKind.RAISED, "AcceleratorError", side)
+
+
+@pytest.mark.parametrize(
+    ("author", "kind", "sides"),
+    [
+        (CALL, Ending(EndingKind.CRASH, "SIGSEGV"), ("", "crash SIGSEGV", ("fake", "real"))),
+        (CALL, StateChange(("open files",)), ("", "changes open files", ("fake", "real"))),
+        (CALL, raised("real"), ("", "AcceleratorError", ("fake", "real"))),
+        ("functionalize", raised("functionalized"), ("", "AcceleratorError", ("fake", "functionalized"))),
+        ("fake", raised("fake"), ("AcceleratorError", "", ("fake", "real"))),
+    ],
+)
+def test_what_cost_the_process_stands_on_its_side(author, kind, sides, tmp_path):
+    calls = [encode("aten.abs.default", (torch.ones(size),), {}, device="cpu", source="test") for size in (3, 2)]
+    folder = str(make_corpus(tmp_path / "corpus", *calls))
+    finding = run.describe_death("aten.abs.default", folder, [0, 1], "cpu", Key(author, WHOLE, kind))
+    assert (finding.predicted, finding.actual, finding.labels) == sides
+    assert (finding.calls, finding.example) == (2, "torch.ops.aten.abs.default(torch.tensor([1.0, 1.0], dtype=torch.float32))")
 
 
 def test_a_prediction_does_not_run_under_what_the_real_call_has_changed():

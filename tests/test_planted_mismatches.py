@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DynamicOutputShapeException
 
 from sweep import crossref
+from sweep.calls.codec import encode
 from sweep.findings.finding import Status
 from tests import planted
 from tests.planted import check
@@ -33,6 +35,26 @@ def test_the_example_shows_the_finding_when_pasted(name):
     assert finding.example.startswith(f"torch.ops.sweep_planted.{op._schema.name.split('::')[1]}.default(torch.zeros((2, 3, 4)")
     real = eval(finding.example)
     assert len(real) == len(op(sample()))
+
+
+def test_a_refusal_by_design_is_no_wrong_prediction():
+    quantized = torch.quantize_per_tensor(torch.zeros(2), 1.0, 0, torch.quint8)
+    call = encode("aten.int_repr.default", (quantized,), {}, device="cpu", source="test")
+    result = check(torch.ops.aten.int_repr.default, [call], ["fake", "functionalize"])
+    assert result.status is Status.UNSUPPORTED
+    assert {f.what for f in result.findings if f.crossref == "fake"} == {
+        "unsupported, fake raises UnsupportedFakeTensorException"
+    }
+    op = planted.define("unsupported_and_wrong", "(Tensor x) -> Tensor", torch.clone, _refuses_floats)
+    result = check(op, [planted.call(op, torch.zeros(2, dtype=dtype)) for dtype in (torch.float32, torch.int64)], ["fake"])
+    assert result.status is Status.KNOWN_BAD
+    assert [f.what for f in result.findings] == ["output 0 dtype", "unsupported, fake raises DynamicOutputShapeException"]
+
+
+def _refuses_floats(x):
+    if x.dtype.is_floating_point:
+        raise DynamicOutputShapeException("planted")
+    return x.new_empty(x.shape, dtype=torch.int8)
 
 
 def test_a_truthful_operator_is_silent():

@@ -23,6 +23,7 @@ from sweep.report.collector import Collector
 from sweep.report.model import Row, Run, RunInfo
 
 NAME = "aten.abs.default"
+THIRD = "aten.sin.default"
 ENVIRONMENT = Environment(
     torch="2.13.0",
     build="2.13.0+cpu",
@@ -344,16 +345,33 @@ def test_the_summary_can_be_rendered_again_from_the_file(tmp_path):
     text = renderers.render("terminal", run_jsonl.read(plan.run_folder() / run_jsonl.NAME))
     assert text.splitlines()[1:] == renderers.render("terminal", collector.run()).splitlines()[1:]  # the first has the time
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "namespace overloads called coverage agree known-bad not called flaky new gone" in lines
-    assert "aten 2 2 100% 1 1 0 0 1 1" in lines
-    assert "prims 1 0 0 0 1 0 1 0" in lines
-    assert "all 3 2 100% 1 1 1 0 2 1" in lines
+    assert "namespace overloads called coverage agree known-bad unsupported not called flaky new gone" in lines
+    assert "aten 2 2 100% 1 1 0 0 0 1 1" in lines
+    assert "prims 1 0 0 0 0 1 0 1 0" in lines
+    assert "all 3 2 100% 1 1 0 1 0 2 1" in lines
     assert f"slowest: {NAME} 2.0 s" in lines
     assert f"new {NAME}: agrees -> fake: output 0 dtype" in lines
     assert f"gone {OTHER}: fake: output 0 dtype -> agrees" in lines
     assert "not run prims.sin.default: worker gw0 crashed" in lines
     assert f"3 unexpected; to accept them: {plan.accept_command('...')}" in lines
     assert "the corpus has calls of 3 overloads that this torch does not know; they were left out" in lines
+
+
+def test_the_summary_says_what_each_crossref_looked_at_found_and_took(tmp_path):
+    refusal = finding(Ending(EndingKind.UNSUPPORTED, "UnsupportedFakeTensorException", "fake"))
+    timed = {"fake": 1.4, "functionalize": 0.2}
+    refused = Result("", calls=3, findings=(refusal,), compared={"fake": 3}, seconds_of={"fake": 2.0})
+    bad = dataclasses.replace(BAD, findings=(refusal, finding(), finding(Difference.RANK)), seconds_of=timed)
+    crash = finding(Ending(EndingKind.CRASH, "SIGSEGV"), "call")
+    results = [bad, refused, dataclasses.replace(GOOD, findings=(crash,), seconds_of=timed)]
+    _, collector, _ = finish(
+        tmp_path,
+        [verdict_of(result, expect.AGREE_TEXT, name) for result, name in zip(results, (NAME, OTHER, THIRD), strict=True)],
+    )
+    lines = [" ".join(line.split()) for line in renderers.render("terminal", collector.run()).splitlines()]
+    head = lines.index("crossref overloads calls findings known-bad unsupported seconds")
+    assert lines[head + 2 : head + 5] == ["call 3 7 1 1 0", "fake 3 7 2 1 1 5", "functionalize 2 4 0 0 0 0"]
+    assert "aten 3 3 100% 0 2 1 0 0 3 0" in lines
 
 
 def test_the_command_to_accept_a_single_change_names_its_overload(tmp_path):

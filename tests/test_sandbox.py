@@ -383,20 +383,20 @@ def supervised(*outcomes, recorded=5, real=None):
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        calls = recorded - sum(not crossref for _, crossref in arguments["skip"])
+        calls = recorded - sum(not crossref for _, crossref, _ in arguments["skip"])
         return Result("aten.abs.default", calls=calls, findings=outcome, compared={"fake": calls})
 
     sandbox = SimpleNamespace(request=request, end_child=lambda: None)
     return Supervisor(sandbox, Path("corpus"), "cpu", ["fake", "functionalize"], timeout=1.0), requests
 
 
-def described(name, folder, positions, device, key, predicted, actual, labels):
+def described(name, folder, positions, device, key):
     dtypes = tuple(sorted({f"float{16 << position % 2}" for position in positions}))
     variants = ("neg",) if all(positions) else ()
     example = f"call {positions[-1]}"
-    return Finding(
-        key.crossref, key.place, key.kind, key.index, predicted, actual, labels, dtypes, len(positions), example, variants
-    )
+    labels = ("fake", "real")
+    calls = len(positions)
+    return Finding(key.crossref, key.place, key.kind, key.index, "", "", labels, dtypes, calls, example, variants, key.form)
 
 
 def skips(requests):
@@ -442,7 +442,7 @@ def test_a_call_that_kills_is_a_finding_and_the_others_are_still_made():
         died("crash SIGSEGV", 1, "fake"), died("timeout", 3, "functionalize"), (finding("functionalize"),)
     )
     result = supervisor.run("aten.abs.default")
-    assert skips(requests) == [([], True), ([(1, "fake")], True), ([(1, "fake"), (3, "functionalize")], True)]
+    assert skips(requests) == [([], True), ([(1, "fake", "")], True), ([(1, "fake", ""), (3, "functionalize", "")], True)]
     assert (result.status, result.calls, result.given_up, result.compared) == (Status.KNOWN_BAD, 5, 0, {"fake": 5})
     assert endings(result) == [
         ("fake", "crash SIGSEGV", 1, "call 1"),
@@ -481,26 +481,7 @@ LOST = unusable(PREDICTION_LOST, 1, "functionalize", by_prediction=True)
 def test_a_death_in_a_prediction_is_the_real_calls_if_that_dies_by_itself(error, real, author, kind):
     supervisor, requests = supervised(error, (), real=real)
     assert endings(supervisor.run("aten.abs.default")) == [(author, kind, 1, "call 1")]
-    assert skips(requests) == [([], True), ([(1, "" if author == CALL else author)], True)]
-
-
-@pytest.mark.parametrize(
-    ("error", "sides"),
-    [
-        (died("crash SIGSEGV", 1), ("", "crash SIGSEGV", ("fake", "real"))),
-        (unusable(FILES, 1), ("", "changes open files", ("fake", "real"))),
-        (unusable(REAL_LOST, 1), ("", "AcceleratorError", ("fake", "real"))),
-        (LOST, ("", "AcceleratorError", ("fake", "functionalized"))),
-        (
-            unusable(Ending(EndingKind.RAISED, "AcceleratorError", "fake"), 1, "fake", by_prediction=True),
-            ("AcceleratorError", "", ("fake", "real")),
-        ),
-    ],
-)
-def test_an_exception_that_cost_the_process_stands_on_its_side(error, sides):
-    supervisor, _ = supervised(error, ())
-    [death] = supervisor.run("aten.abs.default").findings
-    assert (death.predicted, death.actual, death.labels) == sides
+    assert skips(requests) == [([], True), ([(1, "" if author == CALL else author, "")], True)]
 
 
 def test_deaths_of_one_kind_are_one_finding_about_all_of_them_with_the_smallest_call_as_its_example():
@@ -516,13 +497,13 @@ def test_a_death_under_one_crossref_leaves_the_call_to_the_others():
     result = supervisor.run("aten.abs.default")
     assert [(f.crossref, f.calls) for f in result.findings] == [("fake", 2), ("functionalize", 2)]
     assert (result.calls, result.given_up) == (5, 0)
-    assert skips(requests)[-1] == ([(1, "fake"), (1, "functionalize"), (2, "fake"), (2, "functionalize")], True)
+    assert skips(requests)[-1] == ([(1, "fake", ""), (1, "functionalize", ""), (2, "fake", ""), (2, "functionalize", "")], True)
 
 
 def test_a_call_that_dies_itself_is_skipped_whole_and_counts_as_made():
     supervisor, requests = supervised(died("crash SIGSEGV", 1), died("exit 3", 2), ())
     result = supervisor.run("aten.abs.default")
-    assert skips(requests)[-1] == ([(1, ""), (2, "")], True)
+    assert skips(requests)[-1] == ([(1, "", ""), (2, "", "")], True)
     assert (result.calls, result.given_up, result.compared) == (5, 0, {"fake": 3})
 
 
@@ -554,7 +535,8 @@ def test_after_three_deaths_the_calls_after_the_last_are_given_up_and_counted():
     errors = [died("crash SIGSEGV", at, "fake") for at in (1, 2, 4)]
     supervisor, requests = supervised(*errors, (finding(),), recorded=8)
     result = supervisor.run("aten.abs.default")
-    assert skips(requests)[-1] == ([(1, "fake"), (2, "fake"), (4, ""), (4, "fake"), (5, ""), (6, ""), (7, "")], False)
+    given_up = [(4, "", ""), (4, "fake", ""), (5, "", ""), (6, "", ""), (7, "", "")]
+    assert skips(requests)[-1] == ([(1, "fake", ""), (2, "fake", ""), *given_up], False)
     assert (result.calls, result.given_up) == (5, 3)
     assert endings(result) == [("fake", "crash SIGSEGV", 3, "call 4"), ("fake", "dtype", 1, "example")]
 

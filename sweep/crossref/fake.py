@@ -26,5 +26,5 @@ class CrossRef(protocol.CrossRef):
         "aten.lift_fresh.default": "lifting is what makes a fake tensor of a real one",
     }
 
-    def predict(self, call: PreparedCall) -> Outcome:
+    def predict(self, call: PreparedCall, form: str) -> Outcome:
         return self.shared.fakes.outcome(call.op, *call.arguments())

@@ -26,8 +26,8 @@ from sweep.crossref.common.auto_functionalize import auto_functionalized, fallba
 from sweep.crossref.common.comparison import Outcome, compare, describe
 from sweep.crossref.common.exemptions import VERSION
 from sweep.crossref.common.protocol import PreparedCall, Shared
+from sweep.crossref.common.refusals import prediction_ending
 from sweep.errors import ProcessUnusableError
-from sweep.findings.ending import ending_of
 from sweep.findings.finding import WHOLE, Mismatch, Place
 from sweep.findings.kind import Difference
 from sweep.operators.inventory import qualified_name
@@ -64,7 +64,7 @@ class CrossRef(protocol.CrossRef):
             _forget_functionalize()
             self._op = None
 
-    def predict(self, call: PreparedCall) -> Outcome:
+    def predict(self, call: PreparedCall, form: str) -> Outcome:
         """The outcome on functional tensors; what the handler compares meanwhile is in ``_mismatches``."""
         args, kwargs = call.arguments()
         memo: dict[int, Any] = {}
@@ -73,20 +73,20 @@ class CrossRef(protocol.CrossRef):
         with self.shared.prediction("functionalized"), _functionalization(), enable_python_dispatcher():
             return Outcome(f_args, f_kwargs, call.op(*f_args, **f_kwargs))
 
-    def check(self, call: PreparedCall) -> list[Mismatch]:
+    def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
         self._mismatches = []
         try:
-            self.predict(call)
+            self.predict(call, form)
         except ProcessUnusableError:
             raise
         except BaseException as error:  # the class of whatever the functionalized path raises is the finding
             self._mismatches.append(_raised("functionalized", error))
         else:
             if _has_whole_form(call.op):
-                self._check_whole(call)
+                self._check_whole(call, form)
         return self._mismatches
 
-    def _check_whole(self, call: PreparedCall) -> None:
+    def _check_whole(self, call: PreparedCall, form: str) -> None:
         """Compares a composite operator itself, which autograd decomposes before it is functionalized.
 
         Below autograd, as inside ``torch.func.functionalize``, it dispatches to Functionalize too, mostly to its fallback. That
@@ -95,7 +95,7 @@ class CrossRef(protocol.CrossRef):
         before = len(self._mismatches)
         try:
             with torch._C._AutoDispatchBelowAutograd():
-                self.predict(call)
+                self.predict(call, form)
         except ProcessUnusableError:
             raise
         except BaseException as error:  # the class is the finding, since with autograd on it does not raise
@@ -127,16 +127,13 @@ class CrossRef(protocol.CrossRef):
         """Adds the mismatches of one functionalized operator."""
         inside = "" if op is self._op else name
         if isinstance(fake, BaseException):
-            ending = ending_of("fake", fake)
+            ending = prediction_ending("fake", fake)
             self._mismatches.append(
                 Mismatch(Place(inside=inside), ending, None, type(fake).__name__, describe(functionalized.result))
             )
             return
-        ignored = {Difference.STRIDES, Difference.OFFSET}
-        if fallback_refuses(op):  # every output is wrapped anew, even one that is an argument
-            ignored.add(Difference.ALIASING)
         for mismatch in compare(op, fake, functionalized):
-            if mismatch.kind in ignored and _is_written(op, mismatch.place):
+            if _is_written(op, mismatch.place) and mismatch.kind in _unknown_of_written(op):
                 continue
             self._mismatches.append(replace(mismatch, place=replace(mismatch.place, inside=inside)))
 
@@ -149,11 +146,7 @@ def _has_whole_form(op: torch._ops.OpOverload) -> bool:
 
 @functools.cache
 def _is_written(op: torch._ops.OpOverload, place: Place) -> bool:
-    """Whether an output or argument is one that the call wrote to.
-
-    Functionalized, it is replaced by a new value with the layout of the operator's functional form, which is copied into the
-    original in the end (``FunctionalTensorWrapper::replace_``), so its strides say nothing.
-    """
+    """Whether an output or argument is one that the call wrote to."""
     if place.argument:
         return True
     returns = op._schema.returns
@@ -163,8 +156,19 @@ def _is_written(op: torch._ops.OpOverload, place: Place) -> bool:
     return alias is not None and alias.is_write
 
 
+def _unknown_of_written(op: torch._ops.OpOverload) -> tuple[Difference, ...]:
+    """What says nothing about the operator where it differs in an output or argument that the call wrote to.
+
+    Functionalized, that is replaced by a new value with the layout of the operator's functional form, which is copied into the
+    original in the end (``FunctionalTensorWrapper::replace_``). By way of ``torch.compile``, an output that is an argument is
+    wrapped anew as well.
+    """
+    layout = (Difference.STRIDES, Difference.OFFSET)
+    return (*layout, Difference.ALIASING) if fallback_refuses(op) else layout
+
+
 def _raised(side: str, error: BaseException) -> Mismatch:
-    return Mismatch(WHOLE, ending_of(side, error), None, "", type(error).__name__)
+    return Mismatch(WHOLE, prediction_ending(side, error), None, "", type(error).__name__)
 
 
 def _forget_functionalize() -> None:

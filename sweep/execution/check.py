@@ -13,7 +13,7 @@ import torch
 from sweep.calls.call import Call
 from sweep.crossref.common import protocol
 from sweep.crossref.common.fake_modes import FakeModes
-from sweep.crossref.common.protocol import CrossRef, PreparedCall, Shared
+from sweep.crossref.common.protocol import CrossRef, DoesNotApply, PreparedCall, Shared
 from sweep.execution.accelerator import prediction, waiter
 from sweep.execution.checkpoints import Checkpoint, Observations
 from sweep.execution.examples import Examples
@@ -36,16 +36,19 @@ class Skipped:
 
     Attributes:
         calls: positions of calls that are not made at all.
-        predictions: position and crossref of predictions that are not made.
+        predictions: position, crossref and form of predictions that are not made.
     """
 
     calls: frozenset[int] = frozenset()
-    predictions: frozenset[tuple[int, str]] = frozenset()
+    predictions: frozenset[tuple[int, str, str]] = frozenset()
 
     @classmethod
-    def of(cls, pairs: Collection[tuple[int, str]]) -> Skipped:
-        """Skips pairs of a position and a crossref, which is empty for the whole call."""
-        return cls(frozenset(at for at, name in pairs if not name), frozenset((at, name) for at, name in pairs if name))
+    def of(cls, skipped: Collection[tuple[int, str, str]]) -> Skipped:
+        """Skips positions, each with a crossref, which is empty for the whole call, and its form."""
+        return cls(
+            frozenset(at for at, name, _ in skipped if not name),
+            frozenset((at, name, form) for at, name, form in skipped if name),
+        )
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,11 @@ class Checker:
             stack.enter_context(own_randomness(self.device))
             for crossref in applying.values():
                 stack.enter_context(crossref.opened(self.op, shared))
-            given_up = _Loop(self, applying, shared, wait, observations, started).run()
+            loop = _Loop(self, applying, shared, wait, observations, started)
+            given_up = loop.run()
             findings = self._findings(observations, applying, shared, wait)
+        if loop.not_compared and not findings and not observations.compared:
+            return Result(name, reason=Reason(ReasonKind.EXEMPT, loop.not_compared))
         return Result(
             name,
             calls=len(self.calls) - len(self.skipped.calls) - given_up,
@@ -110,6 +116,7 @@ class Checker:
             seconds=time.perf_counter() - started,
             findings=ordered(findings),
             compared=dict(observations.compared),
+            seconds_of=dict(observations.seconds),
         )
 
     def _applying(self) -> tuple[dict[str, CrossRef], dict[str, str]]:
@@ -140,7 +147,11 @@ class Checker:
 
 
 class _Loop:
-    """One pass over the calls of an overload."""
+    """One pass over the calls of an overload.
+
+    Attributes:
+        not_compared: why a crossref did not apply to some call; empty if each applied to all.
+    """
 
     def __init__(
         self,
@@ -153,7 +164,11 @@ class _Loop:
     ) -> None:
         self._checker, self._shared, self._wait = checker, shared, wait
         self._observations, self._started = observations, started
-        self._crossrefs = [(name, crossref, Phase(Activity.PREDICTION, name)) for name, crossref in applying.items()]
+        self._crossrefs = [
+            (name, crossref, [Phase(Activity.PREDICTION, name, form) for form in crossref.forms(checker.op)])
+            for name, crossref in applying.items()
+        ]
+        self.not_compared = ""
         self._guard = StateGuard()
         self._is_random = is_random(checker.op)
 
@@ -184,22 +199,29 @@ class _Loop:
             return
         finally:
             self._restore(at)  # before the predictions, which must not run under what the real call has changed
-        for name, crossref, phase in self._crossrefs:
-            if (at, name) not in checker.skipped.predictions:
-                checker.progress.beat(at, phase)
-                self._predict(at, call, name, crossref, prepared)
+        for name, crossref, phases in self._crossrefs:
+            started, compared = time.perf_counter(), False
+            for phase in phases:
+                if (at, name, phase.form) not in checker.skipped.predictions:
+                    checker.progress.beat(at, phase)
+                    compared |= self._predict(at, call, phase, crossref, prepared)
+            self._observations.count(name, compared=compared, seconds=time.perf_counter() - started)
         self._restore(at)
 
-    def _predict(self, at: int, call: Call, name: str, crossref: CrossRef, prepared: PreparedCall) -> None:
+    def _predict(self, at: int, call: Call, phase: Phase, crossref: CrossRef, prepared: PreparedCall) -> bool:
+        """Checks one form of a crossref on a call, and returns whether it applies."""
         self._seed(call)
         try:
-            mismatches = crossref.check(prepared)
+            mismatches = crossref.check(prepared, phase.form)
+        except DoesNotApply as reason:
+            self.not_compared = str(reason)
+            return False
         except RealCallEndedError as error:  # there is no memory for another copy of the arguments
             self._observations.add(at, CALL, error.mismatch())
-            return
-        self._observations.count(name)
+            return False
         for mismatch in mismatches:
-            self._observations.add(at, name, mismatch)
+            self._observations.add(at, phase.crossref, mismatch, phase.form)
+        return True
 
     def _seed(self, call: Call) -> None:
         if self._is_random:

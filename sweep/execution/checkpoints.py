@@ -7,9 +7,9 @@ parent keeps the checkpoints and hands them back.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sweep.findings.finding import Key, Mismatch
 
@@ -23,13 +23,15 @@ class Checkpoint:
 
     Attributes:
         following: position of the first call that is not done.
-        mismatches: position of a call, crossref, mismatch; in order.
+        mismatches: position of a call, crossref, form, mismatch; in order.
         compared: crossref -> number of calls that it compared.
+        seconds: crossref -> time that it took.
     """
 
     following: int
-    mismatches: tuple[tuple[int, str, Mismatch], ...]
+    mismatches: tuple[tuple[int, str, str, Mismatch], ...]
     compared: dict[str, int]
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Observations:
@@ -43,6 +45,7 @@ class Observations:
         start: position of the first call that is not done according to the checkpoints.
         mismatches: key -> position of a call -> its first mismatch of that key.
         compared: crossref -> number of calls that it compared.
+        seconds: crossref -> time that it took.
     """
 
     def __init__(
@@ -51,24 +54,31 @@ class Observations:
         self.start = checkpoints[-1].following if checkpoints else 0
         self.mismatches: dict[Key, dict[int, Mismatch]] = {}
         self.compared: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._save = save
         for checkpoint in checkpoints:
             self.compared.update(checkpoint.compared)
-            for position, crossref, mismatch in checkpoint.mismatches:
-                self._insert(position, crossref, mismatch)
-        self._unsaved: list[tuple[int, str, Mismatch]] = []
+            for crossref, seconds in checkpoint.seconds.items():
+                self.seconds[crossref] += seconds
+            for position, crossref, form, mismatch in checkpoint.mismatches:
+                self._insert(position, crossref, form, mismatch)
+        self._unsaved: list[tuple[int, str, str, Mismatch]] = []
         self._unsaved_compared: Counter[str] = Counter()
+        self._unsaved_seconds: defaultdict[str, float] = defaultdict(float)
         self._last = time.perf_counter()
 
-    def add(self, position: int, crossref: str, mismatch: Mismatch) -> None:
+    def add(self, position: int, crossref: str, mismatch: Mismatch, form: str = "") -> None:
         """Adds a mismatch of a call, unless the call has one of the same key already."""
-        if self._insert(position, crossref, mismatch):
-            self._unsaved.append((position, crossref, mismatch))
+        if self._insert(position, crossref, form, mismatch):
+            self._unsaved.append((position, crossref, form, mismatch))
 
-    def count(self, crossref: str) -> None:
-        """Counts a call that a crossref has compared."""
-        self.compared[crossref] += 1
-        self._unsaved_compared[crossref] += 1
+    def count(self, crossref: str, *, compared: bool, seconds: float) -> None:
+        """Counts what a crossref did with a call: whether it compared it, and the time."""
+        if compared:
+            self.compared[crossref] += 1
+            self._unsaved_compared[crossref] += 1
+        self.seconds[crossref] += seconds
+        self._unsaved_seconds[crossref] += seconds
 
     def checkpoint(self, following: int, *, now: bool = False) -> None:
         """Saves what is unsaved if the last checkpoint is old enough.
@@ -78,13 +88,15 @@ class Observations:
             now: save in any case.
         """
         if now or time.perf_counter() - self._last > _INTERVAL:
-            self._save(Checkpoint(following, tuple(self._unsaved), dict(self._unsaved_compared)))
+            compared, seconds = dict(self._unsaved_compared), dict(self._unsaved_seconds)
+            self._save(Checkpoint(following, tuple(self._unsaved), compared, seconds))
             self._unsaved = []
-            self._unsaved_compared = Counter()
+            self._unsaved_compared.clear()
+            self._unsaved_seconds.clear()
             self._last = time.perf_counter()
 
-    def _insert(self, position: int, crossref: str, mismatch: Mismatch) -> bool:
-        by_position = self.mismatches.setdefault(Key.of(crossref, mismatch), {})
+    def _insert(self, position: int, crossref: str, form: str, mismatch: Mismatch) -> bool:
+        by_position = self.mismatches.setdefault(Key.of(crossref, mismatch, form), {})
         if position in by_position:
             return False
         by_position[position] = mismatch

@@ -9,7 +9,7 @@ import torch
 
 from sweep.calls.call import Call
 from sweep.calls.printing import FILLS, arguments, expression, written
-from sweep.crossref.common.protocol import Arguments, CrossRef
+from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply
 from sweep.errors import ProcessUnusableError
 from sweep.execution.accelerator import check_not_lost
 from sweep.execution.real_call import RealCallEndedError, prepare
@@ -20,7 +20,7 @@ from sweep.operators.libraries import imported
 _TRIED = 4
 
 #: The labels of a finding that no crossref is the author of.
-_LABELS = ("fake", "real")
+CALL_LABELS = ("fake", "real")
 
 
 class Examples:
@@ -59,7 +59,7 @@ class Examples:
         if tried and crossref is not None:
             self._next_call()
             text, mismatch = self._tried(key, positions, crossref) or (text, mismatch)
-        labels = crossref.labels if crossref is not None else _LABELS
+        labels = crossref.labels_of(key.form) if crossref is not None else CALL_LABELS
         example = text or untried(calls[positions[0]], positions[0], self._device)
         return finding_of(key, mismatch.predicted, mismatch.actual, labels, [calls[at] for at in positions], example)
 
@@ -81,11 +81,12 @@ class Examples:
 
         try:
             call = prepare(self._op, fresh if self._op._schema.is_mutable else functools.cache(fresh), self._wait)
-            return next((m for m in crossref.check(call) if Key.of(key.crossref, m) == key), None)
+            mismatches = crossref.check(call, key.form)
+            return next((m for m in mismatches if Key.of(key.crossref, m, key.form) == key), None)
         except ProcessUnusableError:
             raise
-        except RealCallEndedError:
-            return None  # the real call refuses these values, so the text is no example
+        except (RealCallEndedError, DoesNotApply):
+            return None  # the real call or the crossref refuses these values, so the text is no example
         except Exception as error:  # these values cannot even be evaluated: no example either
             check_not_lost(error, self._wait)
             return None
@@ -105,6 +106,7 @@ def finding_of(key: Key, predicted: str, actual: str, labels: tuple[str, str], c
         calls=len(calls),
         example=example,
         variants=_variants(calls),
+        form=key.form,
     )
 
 

@@ -19,16 +19,17 @@ from sweep.calls.printing import written
 from sweep.crossref.common import protocol
 from sweep.crossref.common.comparison import describe
 from sweep.crossref.common.fake_modes import FakeModes
-from sweep.crossref.common.protocol import PreparedCall, Shared
+from sweep.crossref.common.protocol import CrossRef, DoesNotApply, PreparedCall, Shared
 from sweep.errors import ProcessUnusableError, UnknownCallError
 from sweep.execution.accelerator import limit_memory, prediction, waiter
 from sweep.execution.check import Checker, Limits, Skipped
 from sweep.execution.checkpoints import Checkpoint
-from sweep.execution.examples import finding_of, untried
+from sweep.execution.examples import CALL_LABELS, finding_of, untried
 from sweep.execution.explanation import Explanation, ShownCall, Side
 from sweep.execution.process_state import StateGuard
 from sweep.execution.real_call import RealCallEndedError, arguments_of, own_randomness, prepare
-from sweep.findings.finding import Finding, Key, Result
+from sweep.findings.ending import Ending, EndingKind
+from sweep.findings.finding import CALL, Finding, Key, Result, author
 from sweep.operators import process_group
 from sweep.operators.inventory import resolve
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
@@ -39,7 +40,7 @@ def check_overload(
     folder: str,
     device: str,
     crossrefs: list[str],
-    skip: Collection[tuple[int, str]] = (),
+    skip: Collection[tuple[int, str, str]] = (),
     examples: bool = True,
     limit: float = 0.0,
     memory: int = 0,
@@ -53,7 +54,7 @@ def check_overload(
         folder: the corpus.
         device: where to make the calls.
         crossrefs: names of the crossrefs.
-        skip: positions of calls not to make, each with the crossref not to ask, or an empty string for none at all.
+        skip: positions of calls not to make, each with the crossref and form not to ask, or empty strings for the whole call.
         examples: try printed calls until one shows its finding; otherwise the simplest text is taken untried.
         limit: seconds after which the rest of the calls is given up; 0 is no limit.
         memory: bytes of an accelerator's memory that this process may use; 0 is no limit. (The CPU's is the process's own limit.)
@@ -143,11 +144,10 @@ def describe_death(
     positions: Sequence[int],
     device: str,
     key: Key,
-    predicted: str,
-    actual: str,
-    labels: tuple[str, str],
 ) -> Finding:
     """The finding about calls that ended their process and cannot be made again; its example is the smallest of them, untried.
+
+    The side that died says how: the real call, or the path that a crossref's prediction takes.
 
     Args:
         name: qualified name of the overload.
@@ -155,13 +155,18 @@ def describe_death(
         positions: positions of the calls.
         device: where they were made.
         key: crossref, place and kind of the finding.
-        predicted: the predicted side as text.
-        actual: the actual side as text.
-        labels: the names of the two sides.
     """
     calls = corpus.load(Path(folder), name)
     smallest = min(positions, key=lambda at: (calls[at].number_of_elements(), at))
     example = untried(calls[smallest], smallest, device)
+    text = key.kind.detail if isinstance(key.kind, Ending) and key.kind.kind is EndingKind.RAISED else str(key.kind)
+    labels = CALL_LABELS
+    predicted, actual = "", text
+    if key.crossref != CALL:
+        crossref = protocol.load(key.crossref)
+        labels = crossref.labels_of(key.form)
+        if (crossref.prediction_label or labels[0]) == labels[0]:
+            predicted, actual = text, ""
     return finding_of(key, predicted, actual, labels, [calls[at] for at in positions], example)
 
 
@@ -227,24 +232,30 @@ def explain(
             actual = Side("real", describe(prepared.actual.result))
         predictions = {}
         for crossref_name in crossrefs:
-            progress.beat(call, Phase(Activity.PREDICTION, crossref_name))
-            predictions[crossref_name] = _predicted(crossref_name, prepared, Shared(FakeModes(op, predicting), predicting))
+            crossref = protocol.load(crossref_name)
+            reason = protocol.why_not(crossref, op)
+            if reason is not None:
+                predictions[crossref_name] = Side("prediction", f"does not apply: {reason}")
+                continue
+            for form in crossref.forms(op):
+                progress.beat(call, Phase(Activity.PREDICTION, crossref_name, form))
+                torch.manual_seed(recorded.seed())
+                shared = Shared(FakeModes(op, predicting), predicting)
+                predictions[author(crossref_name, form)] = _predicted(crossref, form, prepared, shared)
     return Explanation(recorded.source, actual, predictions)
 
 
-def _predicted(name: str, call: PreparedCall, shared: Shared) -> Side:
-    """What one crossref predicts for a call, whether or not the real call returned."""
-    crossref = protocol.load(name)
-    reason = protocol.why_not(crossref, call.op)
-    if reason is not None:
-        return Side("prediction", f"does not apply: {reason}")
-    label = crossref.prediction_label or crossref.labels[0]
+def _predicted(crossref: CrossRef, form: str, call: PreparedCall, shared: Shared) -> Side:
+    """What one form of a crossref predicts for a call, whether or not the real call returned."""
+    label = crossref.prediction_label or crossref.labels_of(form)[0]
     with ExitStack() as stack:
         stack.enter_context(crossref.opened(call.op, shared))
         try:
-            return Side(label, describe(crossref.predict(call).result))
+            return Side(label, describe(crossref.predict(call, form).result))
         except ProcessUnusableError:
             raise
+        except DoesNotApply as error:
+            return Side("prediction", f"does not apply: {error}")
         except BaseException as error:  # whatever it raises is what is asked for
             return Side(label, _raised(error), raised=True)
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sweep.errors import ExpectError
-from sweep.findings.finding import CALL, Finding, Result, Status
+from sweep.findings.finding import CALL, Finding, Result
 from sweep.findings.reason import Reason, ReasonKind
 
 #: The text of an overload that simply agrees.
@@ -28,7 +28,7 @@ _HEADER = re.compile(r"^\[(?P<name>[^\[\]\s]+)\]$")
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})( |$)")
 _NOT_CALLED = "not called: "
 _EXEMPT = f"{_NOT_CALLED}{Reason(ReasonKind.EXEMPT)}"
-_FIRST_LINE = re.compile(r"^(?P<crossref>\w+): (?P<what>.+): \d+ of \d+ calls?(, .*)?$")
+_FIRST_LINE = re.compile(r"^(?P<author>(?P<crossref>\w+)(\[[^]]+\])?): (?P<what>.+): \d+ of \d+ calls?(, .*)?$")
 
 
 @dataclass
@@ -108,7 +108,7 @@ def _block(finding: Finding, result: Result) -> str:
         calls += f", {result.given_up} not made"
     dtypes = f", {' '.join(finding.dtypes)}" if finding.dtypes else ""
     variants = f", only {' '.join(finding.variants)}" if finding.variants else ""
-    lines = [f"{finding.crossref}: {finding.what}: {calls}{dtypes}{variants}", f"  {finding.example}"]
+    lines = [f"{finding.author}: {finding.what}: {calls}{dtypes}{variants}", f"  {finding.example}"]
     for label, side in zip(finding.labels, (finding.predicted, finding.actual), strict=True):
         if side:
             lines.append(f"  {label}: {side}")
@@ -121,8 +121,8 @@ def summary_of_result(result: Result) -> str:
     >>> summary_of_result(Result("aten.abs.default", calls=3))
     'agrees'
     """
-    if result.status in (Status.KNOWN_BAD, Status.FLAKY) and result.findings:
-        return "; ".join(f"{finding.crossref}: {finding.what}" for finding in result.findings)
+    if result.findings:
+        return "; ".join(f"{finding.author}: {finding.what}" for finding in result.findings)
     return text_of_result(result).rstrip()
 
 
@@ -139,7 +139,7 @@ def summary(section: str) -> str:
     for block in _blocks(section):
         first = block.partition("\n")[0]
         parts = _FIRST_LINE.match(first)
-        lines.append(f"{parts['crossref']}: {parts['what']}" if parts else first)
+        lines.append(f"{parts['author']}: {parts['what']}" if parts else first)
     return "; ".join(lines)
 
 
@@ -205,8 +205,9 @@ def _blocks(section: str) -> list[str]:
 
 
 def _author(block: str) -> str:
-    """The crossref of a finding's block."""
-    return block.partition(":")[0]
+    """The crossref of a finding's block, without its form."""
+    parts = _FIRST_LINE.match(block.partition("\n")[0])
+    return parts["crossref"] if parts else ""
 
 
 def parse(text: str, namespace: str, path: str) -> ExpectFile:

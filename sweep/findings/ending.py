@@ -11,6 +11,7 @@ class EndingKind(enum.Enum):
     """The ways in which a call can end other than by returning."""
 
     RAISED = "raises"
+    UNSUPPORTED = "unsupported"
     CRASH = "crash"
     EXIT = "exit"
     TIMEOUT = "timeout"
@@ -26,12 +27,14 @@ class Ending:
     Attributes:
         kind: in which way.
         detail: the class of the exception, the name of the signal, or the exit status; else empty.
-        side: which side raised (``fake``, ``real``, ``functionalized``); empty for every other kind.
+        side: which side raised (``fake``, ``real``, ``functionalized``), or refused by design; empty for every other kind.
 
     >>> str(Ending(EndingKind.RAISED, "ValueError", "fake"))
     'fake raises ValueError'
     >>> str(Ending.of_exit_status(-11)), str(Ending.of_exit_status(3)), str(Ending(EndingKind.TIMEOUT))
     ('crash SIGSEGV', 'exit 3', 'timeout')
+    >>> str(Ending(EndingKind.UNSUPPORTED, "UnsupportedFakeTensorException", "fake"))
+    'unsupported, fake raises UnsupportedFakeTensorException'
     """
 
     kind: EndingKind
@@ -39,6 +42,8 @@ class Ending:
     side: str = ""
 
     def __str__(self) -> str:
+        if self.kind is EndingKind.UNSUPPORTED:
+            return f"{self.kind.value}, {self.side} {EndingKind.RAISED.value} {self.detail}"
         return " ".join(filter(None, (self.side, self.kind.value, self.detail)))
 
     @classmethod

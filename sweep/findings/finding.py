@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from sweep.findings.ending import Ending, EndingKind
 from sweep.findings.kind import Kind
 from sweep.findings.reason import Reason
 
@@ -18,6 +19,7 @@ class Status(enum.Enum):
 
     AGREES = "agrees"
     KNOWN_BAD = "known-bad"
+    UNSUPPORTED = "unsupported"
     NOT_CALLED = "not-called"
     FLAKY = "flaky"
 
@@ -78,11 +80,12 @@ class Key:
     place: Place
     kind: Kind
     index: int | None = None
+    form: str = ""
 
     @classmethod
-    def of(cls, crossref: str, mismatch: Mismatch) -> Key:
-        """The key of a mismatch that a crossref found."""
-        return cls(crossref, mismatch.place, mismatch.kind, mismatch.index)
+    def of(cls, crossref: str, mismatch: Mismatch, form: str = "") -> Key:
+        """The key of a mismatch that a form of a crossref found."""
+        return cls(crossref, mismatch.place, mismatch.kind, mismatch.index, form)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Finding:
         calls: how many calls show it.
         example: the smallest of them, as Python that can be pasted.
         variants: the names of the variants in which alone it shows, sorted; empty if a call shows it as it was recorded.
+        form: the form of the crossref that found it; empty for a crossref that makes a single prediction.
     """
 
     crossref: str
@@ -114,6 +118,17 @@ class Finding:
     calls: int
     example: str
     variants: tuple[str, ...] = ()
+    form: str = ""
+
+    @property
+    def author(self) -> str:
+        """The crossref and its form: ``fake``, ``equivalence[out=]``."""
+        return author(self.crossref, self.form)
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether a predicted path only refuses the call by design, which is no wrong prediction."""
+        return isinstance(self.kind, Ending) and self.kind.kind is EndingKind.UNSUPPORTED
 
     @property
     def what(self) -> str:
@@ -134,6 +149,7 @@ class Result:
         seconds: wall-clock time of its calls.
         findings: in the order of :func:`ordered`.
         compared: crossref -> number of calls that it compared.
+        seconds_of: crossref -> wall-clock time of its predictions and comparisons.
         rerun: what a second run in a fresh process found, where that is something else; it makes the overload flaky.
     """
 
@@ -144,6 +160,7 @@ class Result:
     seconds: float = 0.0
     findings: tuple[Finding, ...] = ()
     compared: Mapping[str, int] = field(default_factory=dict)
+    seconds_of: Mapping[str, float] = field(default_factory=dict)
     rerun: Result | None = None
 
     @property
@@ -152,9 +169,25 @@ class Result:
             return Status.FLAKY
         if self.reason is not None:
             return Status.NOT_CALLED
-        return Status.KNOWN_BAD if self.findings else Status.AGREES
+        if all(finding.is_refusal for finding in self.findings):
+            return Status.UNSUPPORTED if self.findings else Status.AGREES
+        return Status.KNOWN_BAD
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings in the one order in which they are written: by crossref, place, kind and index."""
-    return tuple(sorted(findings, key=lambda f: (f.crossref, str(f.place), str(f.kind), -1 if f.index is None else f.index)))
+    """Findings in the one order in which they are written: by crossref, form, place, kind and index."""
+    return tuple(sorted(findings, key=_order))
+
+
+def _order(finding: Finding) -> tuple[str, str, str, str, int]:
+    index = -1 if finding.index is None else finding.index
+    return finding.crossref, finding.form, str(finding.place), str(finding.kind), index
+
+
+def author(crossref: str, form: str) -> str:
+    """The name of a form of a crossref in texts.
+
+    >>> author("fake", ""), author("equivalence", "out=")
+    ('fake', 'equivalence[out=]')
+    """
+    return f"{crossref}[{form}]" if form else crossref

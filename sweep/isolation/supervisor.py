@@ -36,16 +36,18 @@ class Death:
         kind: how it ended, or the state that it changed.
         call: position of the call.
         crossref: the crossref in whose prediction it happened; empty for the real call.
+        form: the form of the crossref.
     """
 
     kind: Ending | StateChange
     call: int
-    crossref: str
+    crossref: str = ""
+    form: str = ""
 
     @property
-    def author(self) -> str:
-        """What the finding is filed under: the crossref, or ``CALL``."""
-        return self.crossref or CALL
+    def author(self) -> tuple[str, str]:
+        """What the finding is filed under: the crossref and its form, or ``CALL``."""
+        return self.crossref or CALL, self.form
 
 
 class Supervisor:
@@ -159,15 +161,15 @@ class _Run:
         try:
             self._ask("make_real_call", call=death.call)
         except ChildDiedError as error:
-            return Death(error.ending, death.call, "")
+            return Death(error.ending, death.call)
         except ProcessUnusableError as error:
             if not error.by_prediction and _raised_on_real_side(error.cause):
-                return Death(error.cause, death.call, "")
+                return Death(error.cause, death.call)
         finally:
             self._sandbox.end_child()  # even a call that returns may have ruined the heap
         return death
 
-    def _check_overload(self, skip: Sequence[tuple[int, str]], *, examples: bool, spent: float = 0.0) -> Result:
+    def _check_overload(self, skip: Sequence[tuple[int, str, str]], *, examples: bool, spent: float = 0.0) -> Result:
         """Checks the calls in the present child, which is not used again if that fails."""
         overload_timeout = self._supervisor.overload_timeout
         try:
@@ -205,9 +207,9 @@ class _Run:
         except ChildDiedError:
             return self._sandbox.request(function, **arguments)
 
-    def _skip(self) -> list[tuple[int, str]]:
-        """The calls that are not to be made again, each with the crossref under which not; empty for the whole call."""
-        return [(death.call, death.crossref) for death in self._deaths]
+    def _skip(self) -> list[tuple[int, str, str]]:
+        """The calls that are not to be made again, each with the crossref and form under which not; empty for the whole call."""
+        return [(death.call, death.crossref, death.form) for death in self._deaths]
 
     def _with_deaths(self, result: Result) -> Result:
         """The result of the calls that returned, completed by those that did not."""
@@ -220,7 +222,7 @@ class _Run:
         """The result after too many deaths: the calls before the last death count, those after it are not made."""
         last = max(death.call for death in self._deaths)
         recorded: int = self._read("count")
-        skip = sorted({*self._skip(), *((at, "") for at in range(last, recorded))})
+        skip = sorted({*self._skip(), *((at, "", "") for at in range(last, recorded))})
         try:
             result = self._check_overload(skip, examples=False)
         except (ChildDiedError, ProcessUnusableError):
@@ -234,42 +236,27 @@ class _Run:
 
     def _findings(self) -> list[Finding]:
         """One finding for each author and kind of death."""
-        calls_of: dict[tuple[str, Ending | StateChange], set[int]] = defaultdict(set)
+        calls_of: dict[tuple[tuple[str, str], Ending | StateChange], set[int]] = defaultdict(set)
         for death in self._deaths:
             calls_of[death.author, death.kind].add(death.call)
-        return [self._finding(author, kind, sorted(calls)) for (author, kind), calls in calls_of.items()]
+        return [self._finding(*author, kind, sorted(calls)) for (author, kind), calls in calls_of.items()]
 
-    def _finding(self, author: str, kind: Ending | StateChange, positions: list[int]) -> Finding:
-        predicted, actual, labels = _sides(kind)
+    def _finding(self, crossref: str, form: str, kind: Ending | StateChange, positions: list[int]) -> Finding:
         finding: Finding = self._read(
             "describe_death",
             positions=positions,
             device=self._supervisor.device,
-            key=Key(author, WHOLE, kind),
-            predicted=predicted,
-            actual=actual,
-            labels=labels,
+            key=Key(crossref, WHOLE, kind, form=form),
         )
         return finding
 
 
 def _death(error: ChildDiedError | ProcessUnusableError) -> Death:
     if isinstance(error, ChildDiedError):
-        return Death(error.ending, error.call, error.phase.crossref if error.phase.activity is Activity.PREDICTION else "")
-    return Death(error.cause, error.call, error.phase.crossref if error.by_prediction else "")
+        in_prediction = error.phase.activity is Activity.PREDICTION
+        return Death(error.ending, error.call, *((error.phase.crossref, error.phase.form) if in_prediction else ()))
+    return Death(error.cause, error.call, *((error.phase.crossref, error.phase.form) if error.by_prediction else ()))
 
 
 def _raised_on_real_side(cause: Ending | StateChange) -> bool:
     return isinstance(cause, Ending) and cause.kind is EndingKind.RAISED and cause.side == "real"
-
-
-def _sides(kind: Ending | StateChange) -> tuple[str, str, tuple[str, str]]:
-    """What a death has for the predicted and the actual outcome, and the labels of the two sides.
-
-    An exception that cost the process its device stands on the side that raised it; any other death is the actual outcome.
-    """
-    if not (isinstance(kind, Ending) and kind.kind is EndingKind.RAISED):
-        return "", str(kind), ("fake", "real")
-    if kind.side == "fake":
-        return kind.detail, "", ("fake", "real")
-    return "", kind.detail, ("fake", kind.side)

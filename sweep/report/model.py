@@ -172,9 +172,12 @@ def _merged_once(old: Result, new: Result, crossrefs: Collection[str]) -> Result
         return [finding for finding in old.findings if finding.crossref not in replaced]
 
     compared = {name: calls for name, calls in old.compared.items() if name not in crossrefs}
+    seconds = {name: time for name, time in old.seconds_of.items() if name not in crossrefs}
     if new.reason is None:
         findings = ordered([*of_others({*crossrefs, CALL}), *new.findings])
-        return dataclasses.replace(new, findings=findings, compared={**compared, **new.compared}, rerun=None)
+        compared, seconds = {**compared, **new.compared}, {**seconds, **new.seconds_of}
+        return dataclasses.replace(new, findings=findings, compared=compared, seconds_of=seconds, rerun=None)
     if new.reason.kind is ReasonKind.EXEMPT:  # from these crossrefs only; no real call was made
-        return dataclasses.replace(old, findings=ordered(of_others(crossrefs)), compared=compared, rerun=None)
+        findings = ordered(of_others(crossrefs))
+        return dataclasses.replace(old, findings=findings, compared=compared, seconds_of=seconds, rerun=None)
     return new

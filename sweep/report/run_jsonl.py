@@ -2,7 +2,7 @@
 
 First come the runs (``"type": "run"``), then the overloads (``"type": "overload"``). Beside the data that is read back, an
 overload has texts for whoever filters the file: ``reason``, ``what``, ``change``, ``why``. Of two equal runs only the fields
-``id``, ``started``, ``seconds``, ``arguments``, ``run`` and ``crossref_runs`` differ.
+``id``, ``started``, ``seconds``, ``seconds_of``, ``arguments``, ``run`` and ``crossref_runs`` differ.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def _result_to_json(result: Result) -> dict[str, Any]:
         "given_up": result.given_up,
         "seconds": round(result.seconds, 6),
         "compared": dict(result.compared),
+        "seconds_of": {crossref: round(seconds, 6) for crossref, seconds in result.seconds_of.items()},
         "findings": [_finding_to_json(finding) for finding in result.findings],
         "rerun": None if result.rerun is None else _result_to_json(result.rerun),
     }
@@ -138,6 +139,7 @@ def _result_from_json(plain: dict[str, Any]) -> Result:
         seconds=plain["seconds"],
         findings=tuple(_finding_from_json(finding) for finding in plain["findings"]),
         compared=plain["compared"],
+        seconds_of=plain["seconds_of"],
         rerun=None if plain["rerun"] is None else _result_from_json(plain["rerun"]),
     )
 

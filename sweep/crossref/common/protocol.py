@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,8 +16,8 @@ import torch
 
 from sweep.crossref.common.comparison import Outcome, Tolerance, compare, describe
 from sweep.crossref.common.fake_modes import FakeModes
+from sweep.crossref.common.refusals import prediction_ending
 from sweep.errors import ProcessUnusableError
-from sweep.findings.ending import ending_of
 from sweep.findings.finding import WHOLE, Mismatch
 from sweep.operators.inventory import qualified_name
 
@@ -58,14 +58,18 @@ class Shared:
     prediction: Callable[[str], AbstractContextManager[None]]
 
 
+class DoesNotApply(Exception):
+    """A crossref has nothing to say about one call; the message is the reason."""
+
+
 class CrossRef(abc.ABC):
-    """One way to predict the outcome of a call.
+    """One way to predict the outcome of a call, or several ways of one kind, which are its forms.
 
     A subclass states its labels and implements :meth:`predict`; seeds, the real call, exemptions, imports that this torch lacks,
     and the comparison are done for it.
 
     Attributes:
-        labels: its names for the predicted and the actual side, as expect files have them.
+        labels: its names for the predicted and the actual side, as expect files have them; :meth:`labels_of` where forms differ.
         prediction_label: its name for the path that :meth:`predict` takes, where that is not the first label.
         tolerance: tolerance for floating-point values; ``None`` compares metadata alone.
         exemptions: overload -> why a prediction of it would say nothing true. "It fails" is not a reason: that is a finding.
@@ -80,6 +84,17 @@ class CrossRef(abc.ABC):
         """Why this crossref does not apply to an overload; ``None`` if it does. Exemptions are looked up before this is asked."""
         return None
 
+    def forms(self, op: torch._ops.OpOverload) -> Sequence[str]:
+        """The forms in which each call of an overload is predicted. Expect files have a form's name in brackets.
+
+        Each is predicted, timed and isolated by itself. Asked only if the crossref applies to the overload.
+        """
+        return ("",)
+
+    def labels_of(self, form: str) -> tuple[str, str]:
+        """The names of the predicted and the actual side of a form."""
+        return self.labels
+
     @contextmanager
     def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:
         """Context in which the calls of one overload are checked. Leaving it leaves torch as it was.
@@ -90,21 +105,26 @@ class CrossRef(abc.ABC):
         yield
 
     @abc.abstractmethod
-    def predict(self, call: PreparedCall) -> Outcome:
-        """The predicted outcome of a call; raises whatever the predicted path raises."""
-
-    def check(self, call: PreparedCall) -> list[Mismatch]:
-        """Lists the mismatches between the predicted and the actual outcome of a call.
+    def predict(self, call: PreparedCall, form: str) -> Outcome:
+        """The predicted outcome of a call in one form; raises whatever the predicted path raises.
 
         Raises:
+            DoesNotApply: this form does not apply to the call.
+        """
+
+    def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
+        """Lists the mismatches between the predicted and the actual outcome of a call in one form.
+
+        Raises:
+            DoesNotApply: this form does not apply to the call, which then does not count as compared.
             ProcessUnusableError: no other call may be made in this process.
         """
         try:
-            predicted = self.predict(call)
-        except ProcessUnusableError:
+            predicted = self.predict(call, form)
+        except (ProcessUnusableError, DoesNotApply):
             raise
         except BaseException as error:  # the class of whatever the predicted path raises is the finding
-            ending = ending_of(self.labels[0], error)
+            ending = prediction_ending(self.labels_of(form)[0], error)
             return [Mismatch(WHOLE, ending, None, type(error).__name__, describe(call.actual.result))]
         return compare(call.op, predicted, call.actual, self.tolerance)
 
@@ -120,7 +140,7 @@ class _Unavailable(CrossRef):
     def why_not(self, op: torch._ops.OpOverload) -> str | None:
         return self._reason
 
-    def predict(self, call: PreparedCall) -> Outcome:
+    def predict(self, call: PreparedCall, form: str) -> Outcome:
         raise AssertionError("applies to nothing")
 
 

@@ -1,4 +1,4 @@
-"""Renders the summary that pytest prints at the end of a run: a table, the slowest overloads, what is unexpected, and notes."""
+"""Renders the summary that pytest prints at the end of a run: two tables, the slowest overloads, what differs, and notes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from sweep.expect.verdict import Change, Verdict
-from sweep.findings.finding import Status
+from sweep.findings.finding import CALL, Finding, Status
 from sweep.findings.reason import ReasonKind
 from sweep.report.model import Row, Run, RunInfo
 
-_COLUMNS = ("namespace", "overloads", "called", "coverage", "agree", "known-bad", "not called", "flaky", "new", "gone")
+_COLUMNS = (
+    "namespace",
+    "overloads",
+    "called",
+    "coverage",
+    "agree",
+    "known-bad",
+    "unsupported",
+    "not called",
+    "flaky",
+    "new",
+    "gone",
+)
+_CROSSREF_COLUMNS = ("crossref", "overloads", "calls", "findings", "known-bad", "unsupported", "seconds")
 
 #: How many of the slowest overloads are named, and the seconds below which none is.
 _SLOWEST = 10
@@ -21,7 +34,7 @@ _FAST = 0.1
 
 def render(run: Run) -> str:
     """The summary of a run."""
-    parts = [_settings(run), _table(run), *_slowest(run), *_differing(run), *_notes(run)]
+    parts = [_settings(run), _table(run), *_crossref_table(run), *_slowest(run), *_differing(run), *_notes(run)]
     return "".join(f"{part}\n" for part in parts)
 
 
@@ -79,9 +92,54 @@ class _Counts:
         called = self.overloads - self.statuses[Status.NOT_CALLED]
         with_kernel = self.overloads - self.without_kernel
         coverage = f"{called / with_kernel:.0%}" if with_kernel else ""
-        statuses = (Status.AGREES, Status.KNOWN_BAD, Status.NOT_CALLED, Status.FLAKY)
+        statuses = (Status.AGREES, Status.KNOWN_BAD, Status.UNSUPPORTED, Status.NOT_CALLED, Status.FLAKY)
         counts = [*(self.statuses[status] for status in statuses), self.changes[Change.NEW], self.changes[Change.GONE]]
         return name, self.overloads, called, coverage, *counts
+
+
+def _crossref_table(run: Run) -> Iterator[str]:
+    """A table with a row per crossref and one for the real calls, if anything was called."""
+    counts: dict[str, _CrossRefCounts] = defaultdict(_CrossRefCounts)
+    for row in run.rows:
+        if row.verdict is None or row.verdict.absent:
+            continue
+        result = row.verdict.result
+        if result.calls:
+            counts[CALL].add_calls(result.calls, None)
+        for crossref, calls in result.compared.items():
+            counts[crossref].add_calls(calls, result.seconds_of.get(crossref))
+        for crossref in {finding.crossref for finding in result.findings}:
+            counts[crossref].add_findings([finding for finding in result.findings if finding.crossref == crossref])
+    if counts:
+        rows = [each.row(name) for name, each in sorted(counts.items(), key=lambda item: (item[0] != CALL, item[0]))]
+        yield tabulate(rows, headers=_CROSSREF_COLUMNS) + "\n"
+
+
+class _CrossRefCounts:
+    """Numbers of one crossref: what it looked at, what it reported, and the time that it took."""
+
+    def __init__(self) -> None:
+        self.overloads = self.calls = self.findings = self.known_bad = self.unsupported = 0
+        self.seconds: float | None = None
+
+    def add_calls(self, calls: int, seconds: float | None) -> None:
+        """Adds the calls of one overload that it compared."""
+        self.overloads += 1
+        self.calls += calls
+        if seconds is not None:
+            self.seconds = (self.seconds or 0.0) + seconds
+
+    def add_findings(self, findings: list[Finding]) -> None:
+        """Adds all its findings about one overload; it is unsupported if each of them is a refusal."""
+        wrong = sum(not finding.is_refusal for finding in findings)
+        self.findings += wrong
+        self.known_bad += wrong > 0
+        self.unsupported += wrong == 0
+
+    def row(self, name: str) -> tuple[str | int, ...]:
+        """A row of the table; real calls are timed with everything else of an overload, not by themselves."""
+        seconds = "" if self.seconds is None else f"{self.seconds:.0f}"
+        return name, self.overloads, self.calls, self.findings, self.known_bad, self.unsupported, seconds
 
 
 def _slowest(run: Run) -> Iterator[str]:
