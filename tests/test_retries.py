@@ -14,8 +14,8 @@ from sweep.recording.stages import Task
 
 SEGFAULT, ABORT = Ending(EndingKind.CRASH, "SIGSEGV"), Ending(EndingKind.CRASH, "SIGABRT")
 CRASH = Failure(SEGFAULT, 3, Activity.ATTEMPT)
-VARIANTS = Run(Task(4, "tensor_variants", "aten.abs.default"), 0)
-GUESS = Run(Task(2, "schema_guesses", "aten.abs.default"), 0)
+VARIANTS = Run(Task(4, "tensor_variants", "aten.abs.default"), 0, was_isolated=True)
+GUESS = Run(Task(2, "schema_guesses", "aten.abs.default"), 0, was_isolated=True)
 RECORDING = Run(Task(0, "opinfo", "anything"), 0)
 
 
@@ -56,15 +56,24 @@ def test_after_too_many_processes_the_rest_is_not_attempted_and_then_the_task_is
     assert run.after_success() is None
 
 
-def test_an_abort_is_repeated_once_since_another_task_may_have_caused_it():
-    abort = Failure(ABORT, -1, Activity.START)
-    again = RECORDING.after_failure(abort)
+@pytest.mark.parametrize(
+    "failure", [Failure(ABORT, -1, Activity.START), Failure(SEGFAULT, -1, Activity.RECORD)], ids=["abort", "segfault"]
+)
+def test_a_crash_is_repeated_once_since_another_task_may_have_caused_it(failure):
+    again = RECORDING.after_failure(failure)
     assert (again.mode, again.plan) == (Mode.FULL, AttemptPlan())
-    assert again.after_failure(abort) is None
+    assert again.after_failure(failure) is None
+
+
+def test_an_attempt_that_crashes_in_a_process_of_many_tasks_is_not_skipped_for_it():
+    first = Run(VARIANTS.task, 0).after_failure(CRASH)
+    assert (first.mode, first.plan) == (Mode.FULL, AttemptPlan())
+    assert first.after_success() is None
+    assert first.after_failure(CRASH).plan == AttemptPlan(only=3)
 
 
 def test_a_task_that_dies_outside_of_an_attempt_is_given_up():
-    assert RECORDING.after_failure(Failure(SEGFAULT, -1, Activity.RECORD)) is None
+    assert RECORDING.after_failure(Failure(Ending(EndingKind.TIMEOUT), -1, Activity.RECORD)) is None
 
 
 def test_failures_of_errors():

@@ -1,8 +1,9 @@
 """The retry policy of one recording task: what to run next after its process was lost, as a state machine without side effects.
 
-A task is run until it succeeds or is given up. An attempt that ends the process is skipped from then on. If it is a crash of the
-real call, the attempt is first repeated alone in a new process; a crash that happens again is a property of the call, which is
-kept, so that the sweep shows it.
+A task is run until it succeeds or is given up. After its first crash it is repeated from the start in a new process: heap
+corruption by an earlier task of the same process ends some later attempt, and which one is chance. After that, an attempt that
+ends the process is skipped. If it is a crash of the real call, the attempt is first repeated alone; a crash that happens again
+is a property of the call, which is kept, so that the sweep shows it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ MAX_SKIPPED = 4
 
 #: Signals that the call itself causes. An abort may come from the allocator, which finds what an earlier call has corrupted.
 _OWN_CRASHES = {Ending(EndingKind.CRASH, signal) for signal in ("SIGSEGV", "SIGFPE", "SIGILL", "SIGBUS")}
-_ABORT = Ending(EndingKind.CRASH, "SIGABRT")
 
 
 class Mode(enum.Enum):
@@ -58,6 +58,11 @@ class Failure:
             phase: Phase = getattr(error, "phase", Phase())
             return cls(None, getattr(error, "call", -1), phase.activity)
         return None
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether a signal ended the process."""
+        return self.ending is not None and self.ending.kind is EndingKind.CRASH
 
     @property
     def is_of_attempt(self) -> bool:
@@ -106,8 +111,8 @@ class Run:
         """The next run after the process was lost; ``None`` if the task is given up."""
         if failure is None:
             return None
-        if failure.ending == _ABORT and not self.was_isolated:
-            return replace(self, was_isolated=True)  # an earlier task may have corrupted the heap
+        if failure.is_crash and not self.was_isolated:
+            return replace(self, was_isolated=True)  # an earlier task of the process may have corrupted the heap
         if not failure.is_of_attempt or self.mode is Mode.SHORTENED:
             return None
         if len(self.skip) >= MAX_SKIPPED:
