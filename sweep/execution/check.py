@@ -98,7 +98,7 @@ class Checker:
             return Result(name, reason=Reason(ReasonKind.EXEMPT, next(iter(reasons.values()), "no crossref was asked for")))
         wait = waiter(self.device)
         predicting = partial(prediction, wait=wait)
-        shared = Shared(FakeModes(self.op, predicting), predicting)
+        shared = Shared(FakeModes(self.op, predicting), predicting, self.device)
         observations = Observations(self.checkpoints, self.progress.checkpoint)
         with ExitStack() as stack:
             stack.enter_context(own_randomness(self.device))
@@ -191,9 +191,9 @@ class _Loop:
         """Makes one call and checks it under every crossref."""
         checker = self._checker
         checker.progress.beat(at, _REAL)
-        self._seed(call)
+        arguments = arguments_of(checker.op, call, checker.device, self._wait)
         try:
-            prepared = prepare(checker.op, arguments_of(checker.op, call, checker.device, self._wait), self._wait)
+            prepared = prepare(checker.op, arguments, self._wait, call.seed() if self._is_random else None)
         except RealCallEndedError as error:
             self._observations.add(at, CALL, error.mismatch())
             return

@@ -12,7 +12,7 @@ from sweep.calls.printing import FILLS, arguments, expression, written
 from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply
 from sweep.errors import ProcessUnusableError
 from sweep.execution.accelerator import check_not_lost
-from sweep.execution.real_call import RealCallEndedError, prepare
+from sweep.execution.real_call import RealCallEndedError, is_random, prepare
 from sweep.findings.finding import Finding, Key, Mismatch
 from sweep.operators.libraries import imported
 
@@ -80,7 +80,8 @@ class Examples:
             return arguments(text)
 
         try:
-            call = prepare(self._op, fresh if self._op._schema.is_mutable else functools.cache(fresh), self._wait)
+            arguments_once = fresh if self._op._schema.is_mutable else functools.cache(fresh)
+            call = prepare(self._op, arguments_once, self._wait, 0 if is_random(self._op) else None)
             mismatches = crossref.check(call, key.form)
             return next((m for m in mismatches if Key.of(key.crossref, m, key.form) == key), None)
         except ProcessUnusableError:

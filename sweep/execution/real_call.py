@@ -58,26 +58,31 @@ def arguments_of(op: torch._ops.OpOverload, call: Call, device: str, wait: Calla
     return arguments if owns else functools.cache(arguments)
 
 
-def prepare(op: torch._ops.OpOverload, arguments: Callable[[], Arguments], wait: Callable[[], None]) -> PreparedCall:
+def prepare(
+    op: torch._ops.OpOverload, arguments: Callable[[], Arguments], wait: Callable[[], None], seed: int | None = None
+) -> PreparedCall:
     """Makes the real call.
 
     Args:
         op: the overload.
         arguments: returns the call's arguments.
         wait: as ``accelerator.waiter`` returns it.
+        seed: random seed of the call; ``None`` leaves the generator as it is.
 
     Raises:
         RealCallEndedError: the call raised.
         ProcessUnusableError: it raised, and no call after it can use the device.
     """
     args, kwargs = arguments()
+    if seed is not None:
+        torch.manual_seed(seed)
     try:
         result = op(*args, **kwargs)
         wait()
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
         check_not_lost(error, wait)
         raise RealCallEndedError(error) from error
-    return PreparedCall(op, arguments, Outcome(args, kwargs, result))
+    return PreparedCall(op, arguments, Outcome(args, kwargs, result), seed)
 
 
 def is_random(op: torch._ops.OpOverload) -> bool:

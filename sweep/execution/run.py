@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -237,27 +237,25 @@ def explain(
             if reason is not None:
                 predictions[crossref_name] = Side("prediction", f"does not apply: {reason}")
                 continue
-            for form in crossref.forms(op):
-                progress.beat(call, Phase(Activity.PREDICTION, crossref_name, form))
-                torch.manual_seed(recorded.seed())
-                shared = Shared(FakeModes(op, predicting), predicting)
-                predictions[author(crossref_name, form)] = _predicted(crossref, form, prepared, shared)
+            with crossref.opened(op, Shared(FakeModes(op, predicting), predicting, device)):
+                for form in crossref.forms(op):
+                    progress.beat(call, Phase(Activity.PREDICTION, crossref_name, form))
+                    torch.manual_seed(recorded.seed())
+                    predictions[author(crossref_name, form)] = _predicted(crossref, form, prepared)
     return Explanation(recorded.source, actual, predictions)
 
 
-def _predicted(crossref: CrossRef, form: str, call: PreparedCall, shared: Shared) -> Side:
-    """What one form of a crossref predicts for a call, whether or not the real call returned."""
+def _predicted(crossref: CrossRef, form: str, call: PreparedCall) -> Side:
+    """What one form of an open crossref predicts for a call, whether or not the real call returned."""
     label = crossref.prediction_label or crossref.labels_of(form)[0]
-    with ExitStack() as stack:
-        stack.enter_context(crossref.opened(call.op, shared))
-        try:
-            return Side(label, describe(crossref.predict(call, form).result))
-        except ProcessUnusableError:
-            raise
-        except DoesNotApply as error:
-            return Side("prediction", f"does not apply: {error}")
-        except BaseException as error:  # whatever it raises is what is asked for
-            return Side(label, _raised(error), raised=True)
+    try:
+        return Side(label, describe(crossref.predict(call, form).result))
+    except ProcessUnusableError:
+        raise
+    except DoesNotApply as error:
+        return Side("prediction", f"does not apply: {error}")
+    except BaseException as error:  # whatever it raises is what is asked for
+        return Side(label, _raised(error), raised=True)
 
 
 def _raised(error: BaseException) -> str:

@@ -97,6 +97,13 @@ def compare(op: torch._ops.OpOverload, predicted: Outcome, actual: Outcome, tole
     return _once(mismatches)
 
 
+def tensors_of(op: torch._ops.OpOverload, outcome: Outcome) -> list[tuple[Place, torch.Tensor]]:
+    """The tensors whose values are compared: outputs and arguments written to; of one that is not strided, its strided parts."""
+    leaves = list(zip(_places(outcome.result), _leaves(outcome.result), strict=True))
+    leaves += [(place, tensor) for place, tensor, _ in _written(op, outcome, outcome)]
+    return [(place, part) for place, leaf in leaves if isinstance(leaf, torch.Tensor) for part in _strided_parts(leaf)]
+
+
 def _places(result: Any) -> list[Place]:
     """The place of every leaf of a result: the return value that it is, or is in."""
     if isinstance(result, list):  # an overload's only return value is a list
@@ -240,24 +247,30 @@ def _stride_mismatch_beside_wildcards(predicted: torch.Tensor, actual: torch.Ten
 # --- values ------------------------------------------------------------------------------------------------------------
 
 
+def _strided_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    return [tensor] if is_strided(tensor) else list(parts_of(tensor).values())
+
+
 def _close(predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance) -> bool:
     """Whether the values of two tensors are equal within a tolerance; true where their metadata already differ."""
-    if predicted.dtype != actual.dtype or predicted.device != actual.device:
+    if predicted.device != actual.device or is_strided(actual) != is_strided(predicted):
         return True
-    if not is_strided(actual) or not is_strided(predicted):
-        if is_strided(actual) != is_strided(predicted):
-            return True
-        pairs = zip(parts_of(predicted).values(), parts_of(actual).values(), strict=False)
-        return all(_close(p, a, tolerance) for p, a in pairs)
-    if predicted.shape != actual.shape:
-        return True
-    if actual.dtype.is_floating_point or actual.dtype.is_complex:
-        rtol, atol = tolerance.of(predicted, actual)
-        return bool(torch.isclose(_wide(predicted), _wide(actual), rtol=rtol, atol=atol, equal_nan=True).all())
-    return bool(torch.equal(predicted, actual))
+    pairs = zip(_strided_parts(predicted), _strided_parts(actual), strict=False)
+    return all(p.dtype != a.dtype or p.shape != a.shape or not unequal(p, a, tolerance).any() for p, a in pairs)
 
 
-def _wide(tensor: torch.Tensor) -> torch.Tensor:
+def unequal(predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance) -> torch.Tensor:
+    """The elements at which two strided tensors of one dtype and size differ by more than a tolerance, as a mask.
+
+    NaN equals NaN, and a complex number is compared in both parts at once.
+    """
+    if not actual.dtype.is_floating_point and not actual.dtype.is_complex:
+        return predicted != actual
+    rtol, atol = tolerance.of(predicted, actual)
+    return ~torch.isclose(wide(predicted), wide(actual), rtol=rtol, atol=atol, equal_nan=True)
+
+
+def wide(tensor: torch.Tensor) -> torch.Tensor:
     """Values in double precision: ``torch.isclose`` has no kernel for some small dtypes, and differences must not overflow."""
     return tensor.detach().to(torch.complex128 if tensor.dtype.is_complex else torch.float64)
 

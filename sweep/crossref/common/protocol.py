@@ -32,17 +32,26 @@ class PreparedCall:
         op: the overload.
         arguments: returns the call's arguments: new copies each time if the overload writes to some, else always the same ones.
         returned: the outcome of the real call, which is made once and shared by all crossrefs; ``None`` if it did not return.
+        seed: the random seed of the real call; ``None`` if the overload draws no random numbers.
     """
 
     op: torch._ops.OpOverload
     arguments: Callable[[], Arguments]
     returned: Outcome | None
+    seed: int | None = None
 
     @property
     def actual(self) -> Outcome:
         """The outcome of a real call that returned."""
         assert self.returned is not None, "only a call that returned is checked"
         return self.returned
+
+    def repeated(self) -> Outcome:
+        """The outcome of the real call made once more, with the same random numbers; raises whatever it raises."""
+        if self.seed is not None:
+            torch.manual_seed(self.seed)
+        args, kwargs = self.arguments()
+        return Outcome(args, kwargs, self.op(*args, **kwargs))
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,12 @@ class Shared:
     Attributes:
         fakes: fake modes, with a memory of what they answered.
         prediction: context manager to be entered around whatever may run real kernels; takes the label of the side.
+        device: the device under test.
     """
 
     fakes: FakeModes
     prediction: Callable[[str], AbstractContextManager[None]]
+    device: str = "cpu"
 
 
 class DoesNotApply(Exception):
@@ -87,7 +98,7 @@ class CrossRef(abc.ABC):
     def forms(self, op: torch._ops.OpOverload) -> Sequence[str]:
         """The forms in which each call of an overload is predicted. Expect files have a form's name in brackets.
 
-        Each is predicted, timed and isolated by itself. Asked only if the crossref applies to the overload.
+        Each is predicted, timed and isolated by itself. Asked only if the crossref applies to the overload, and while it is open.
         """
         return ("",)
 
@@ -124,8 +135,16 @@ class CrossRef(abc.ABC):
         except (ProcessUnusableError, DoesNotApply):
             raise
         except BaseException as error:  # the class of whatever the predicted path raises is the finding
-            ending = prediction_ending(self.labels_of(form)[0], error)
-            return [Mismatch(WHOLE, ending, None, type(error).__name__, describe(call.actual.result))]
+            return [self.raised(call, form, error)]
+        return self.compare(call, predicted, form)
+
+    def raised(self, call: PreparedCall, form: str, error: BaseException) -> Mismatch:
+        """The mismatch of a prediction that raised."""
+        ending = prediction_ending(self.labels_of(form)[0], error)
+        return Mismatch(WHOLE, ending, None, type(error).__name__, describe(call.actual.result))
+
+    def compare(self, call: PreparedCall, predicted: Outcome, form: str) -> list[Mismatch]:
+        """Lists the mismatches of a prediction that returned."""
         return compare(call.op, predicted, call.actual, self.tolerance)
 
 

@@ -1,0 +1,336 @@
+"""Forms of a call that have to give the same values: made again, on contiguous arguments, by the functional overload, on the CPU.
+
+Each says to which overloads and calls it applies and computes two outcomes; ``equivalence`` compares them.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch._prims_common import make_contiguous_strides_for
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+
+from sweep.calls.recipes import was_built
+from sweep.calls.tensors import is_strided
+from sweep.crossref.common.comparison import Outcome, Tolerance
+from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall
+from sweep.crossref.common.values import Judged
+from sweep.findings.kind import Difference
+from sweep.operators.functional_form import functional_of
+from sweep.operators.inventory import kind_of, qualified_name
+from sweep.operators.overload import OverloadKind
+
+#: Tolerance of forms that run the same arithmetic in the same order.
+EXACT = Tolerance(0.0, 0.0)
+
+#: Operators whose result is the layout of an argument, or depends on it by definition.
+_LAYOUT_IS_AN_ARGUMENT = {
+    "aten.as_strided": "addresses the storage, not the elements",
+    "aten.as_strided_": "addresses the storage, not the elements",
+    "aten.as_strided_copy": "addresses the storage, not the elements",
+    "aten.as_strided_scatter": "addresses the storage, not the elements",
+    "aten._reshape_alias": "addresses the storage, not the elements",
+    "aten._reshape_alias_copy": "addresses the storage, not the elements",
+    "prims.as_strided": "addresses the storage, not the elements",
+    "prims.as_strided_scatter": "addresses the storage, not the elements",
+    "inductor._reinterpret_tensor": "addresses the storage, not the elements",
+    "aten.resize_": "keeps the storage, not the elements, of a tensor that is not contiguous",
+    "aten.resize": "keeps the storage, not the elements, of a tensor that is not contiguous",
+    "aten.resize_as_": "keeps the storage, not the elements, of a tensor that is not contiguous",
+    "aten.resize_as": "keeps the storage, not the elements, of a tensor that is not contiguous",
+    "aten.stride": "returns the layout",
+    "aten.sym_stride": "returns the layout",
+    "aten.storage_offset": "returns the layout",
+    "aten.sym_storage_offset": "returns the layout",
+    "aten.is_contiguous": "returns the layout",
+    "aten.sym_is_contiguous": "returns the layout",
+    "aten.is_strides_like_format": "returns the layout",
+    "aten.is_non_overlapping_and_dense": "returns the layout",
+    "aten.is_conj": "returns a bit that a contiguous copy does not have",
+    "aten.is_neg": "returns a bit that a contiguous copy does not have",
+}
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two outcomes that have to be equal.
+
+    Attributes:
+        predicted: the outcome in the form.
+        actual: the outcome that is judged by it.
+        makers: compute each of the two again.
+        tolerance: tolerance of the comparison.
+        reference: the call whose outcome in double precision decides; ``None`` if the two sides must not round differently.
+    """
+
+    predicted: Outcome
+    actual: Outcome
+    makers: Sequence[Callable[[], Outcome]]
+    tolerance: Tolerance = EXACT
+    reference: PreparedCall | None = None
+
+
+class Form(abc.ABC):
+    """One form.
+
+    Attributes:
+        name: its name, as expect files have it.
+        labels: names of the predicted and the actual side.
+        differences: what counts as a difference.
+        judged: the side that has to be as good as the other one, where a reference in double precision decides.
+        may_raise: whether the form may be refused where the real call returned; otherwise that is a finding.
+    """
+
+    name: ClassVar[str]
+    labels: ClassVar[tuple[str, str]]
+    differences: ClassVar[frozenset[Difference]] = frozenset({Difference.VALUE, Difference.SIZE, Difference.RANK})
+    judged: ClassVar[Judged] = Judged.ACTUAL
+    may_raise: ClassVar[bool] = True
+
+    def applies(self, op: torch._ops.OpOverload, device: str) -> bool:
+        """Whether the form applies to calls of an overload on a device."""
+        return True
+
+    @abc.abstractmethod
+    def sides(self, call: PreparedCall) -> Sides:
+        """The two outcomes of a call; raises whatever computing them raises.
+
+        Raises:
+            DoesNotApply: the call has no such form.
+        """
+
+
+class Twice(Form):
+    """The same call again."""
+
+    name = "twice"
+    labels = ("again", "once")
+    differences = frozenset(Difference) - {Difference.ALIASING}
+    may_raise = False
+
+    def sides(self, call: PreparedCall) -> Sides:
+        return Sides(call.repeated(), call.actual, [call.repeated])
+
+
+class _Layout(Form):
+    """The call on copies of its arguments in another layout."""
+
+    def applies(self, op: torch._ops.OpOverload, device: str) -> bool:
+        takes_tensor = any("Tensor" in str(argument.type) for argument in op._schema.arguments)
+        # Random numbers are drawn in the order of the elements in memory.
+        is_random = torch.Tag.nondeterministic_seeded in op.tags
+        return takes_tensor and not is_random and qualified_name(op._name).rpartition(".")[0] not in _LAYOUT_IS_AN_ARGUMENT
+
+    def sides(self, call: PreparedCall) -> Sides:
+        tensors = _tensors(call.arguments())
+        if not any(self.changes(tensor) for tensor in tensors):
+            raise DoesNotApply("no argument of any call has another layout in this form")
+        if call.op._schema.is_mutable and _share_memory(tensors):
+            raise DoesNotApply("writes to an argument that shares its memory with another one")
+        copied = PreparedCall(call.op, functools.partial(self._arguments, call), None)
+        trusted = copied if self.judged is Judged.ACTUAL else call
+        return Sides(copied.repeated(), call.actual, [copied.repeated, call.repeated], Tolerance(), trusted)
+
+    def _arguments(self, call: PreparedCall) -> Arguments:
+        args, kwargs = tree_map_only(torch.Tensor, lambda t: self.copy(t) if self.changes(t) else t, call.arguments())
+        return args, kwargs
+
+    def changes(self, tensor: torch.Tensor) -> bool:
+        """Whether the copy of a tensor has another layout than the tensor."""
+        return is_strided(tensor) and not was_built(tensor)
+
+    @abc.abstractmethod
+    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The copy of a tensor in another layout."""
+
+
+class Contiguous(_Layout):
+    """The call on contiguous copies of its arguments."""
+
+    name = "contiguous"
+    labels = ("contiguous", "as given")
+
+    def changes(self, tensor: torch.Tensor) -> bool:
+        return super().changes(tensor) and not _is_plain(tensor)
+
+    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+
+
+class Strided(_Layout):
+    """The call on copies of its contiguous arguments with an inner stride of 2 and, from two dimensions on, in reverse order."""
+
+    name = "strided"
+    labels = ("strided", "contiguous")
+    judged = Judged.PREDICTED
+
+    def sides(self, call: PreparedCall) -> Sides:
+        if not all(_is_plain(tensor) for tensor in _tensors(call.arguments()) if super(Strided, self).changes(tensor)):
+            raise DoesNotApply("no call has contiguous arguments alone")
+        return super().sides(call)
+
+    def changes(self, tensor: torch.Tensor) -> bool:
+        return super().changes(tensor) and tensor.numel() > 1
+
+    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
+        order = list(reversed(range(tensor.dim())))
+        # What lies between the elements are elements again: a kernel that takes them for its own is wrong, and does not crash.
+        return torch.stack([tensor.permute(order)] * 2, -1)[..., 0].permute(order)
+
+
+class _Functional(Form):
+    """The functional overload of an overload that writes its results to arguments."""
+
+    kind: ClassVar[OverloadKind]
+
+    def applies(self, op: torch._ops.OpOverload, device: str) -> bool:
+        return kind_of(op) is self.kind and functional_of(op) is not None
+
+    def sides(self, call: PreparedCall) -> Sides:
+        if _share_memory(_tensors(call.arguments())):
+            raise DoesNotApply("writes to an argument that shares its memory with another one")
+        actual = self._written(call)
+        predicted = self._results(call)
+        if len(predicted) != len(actual):
+            raise DoesNotApply("the functional overload returns another number of tensors")
+        is_cast = any(p.dtype != a.dtype for p, a in zip(predicted, actual, strict=True))
+        if is_cast and any(p.dtype != a.dtype and _loses(p.dtype, a.dtype) for p, a in zip(predicted, actual, strict=True)):
+            raise DoesNotApply("the result does not fit the dtype that it is written to")
+
+        def cast(results: list[torch.Tensor]) -> Outcome:
+            return _result([p.to(a.dtype) for p, a in zip(results, actual, strict=True)])
+
+        return Sides(
+            cast(predicted),
+            _result(actual),
+            [lambda: cast(self._results(call)), lambda: _result(self._written(call))],
+            _coarsest([*predicted, *actual]) if is_cast else EXACT,
+            call if is_cast else None,
+        )
+
+    def _results(self, call: PreparedCall) -> list[torch.Tensor]:
+        """What the functional overload returns."""
+        functional = functional_of(call.op)
+        assert functional is not None, "applies to overloads with a functional form only"
+        args, kwargs = call.arguments()
+        arguments = call.op._schema.arguments
+        kept = [value for value, argument in zip(args, arguments, strict=False) if not argument.is_out]
+        outs = {argument.name for argument in arguments if argument.is_out}
+        _seed(call)
+        return _tensors(functional(*kept, **{name: value for name, value in kwargs.items() if name not in outs}))
+
+    def _written(self, call: PreparedCall) -> list[torch.Tensor]:
+        """What the overload writes."""
+        args, kwargs = call.arguments()
+        schema = call.op._schema.arguments
+        values = {**dict(zip((argument.name for argument in schema), args, strict=False)), **kwargs}
+        written = [a.name for a in schema if a.alias_info is not None and a.alias_info.is_write]
+        targets = _tensors([values.get(name) for name in written])
+        self.prepare(targets)
+        _seed(call)
+        call.op(*args, **kwargs)
+        return targets
+
+    def prepare(self, targets: Sequence[torch.Tensor]) -> None:
+        """Prepares the arguments to be written to."""
+
+
+class Out(_Functional):
+    """An out= overload, whose out tensors are filled with garbage, against the functional one."""
+
+    name = "out="
+    labels = ("functional", "out=")
+    kind = OverloadKind.OUT
+
+    def prepare(self, targets: Sequence[torch.Tensor]) -> None:
+        for target in targets:
+            if is_strided(target) and not was_built(target):
+                target.fill_(_garbage(target.dtype))
+
+
+class InPlace(_Functional):
+    """An in-place overload against the functional one."""
+
+    name = "in-place"
+    labels = ("functional", "in-place")
+    kind = OverloadKind.IN_PLACE
+
+
+class Device(Form):
+    """The call on the CPU, for a call on another device."""
+
+    name = "device"
+    labels = ("cpu", "device")
+
+    def applies(self, op: torch._ops.OpOverload, device: str) -> bool:
+        # The two generators give other numbers for the same seed.
+        return torch.device(device).type != "cpu" and torch.Tag.nondeterministic_seeded not in op.tags
+
+    def sides(self, call: PreparedCall) -> Sides:
+        on_cpu = PreparedCall(call.op, lambda: _on_cpu(call.arguments()), None)
+
+        def moved(outcome: Outcome) -> Outcome:
+            return Outcome(*_on_cpu((outcome.args, outcome.kwargs, outcome.result)))
+
+        makers = [on_cpu.repeated, lambda: moved(call.repeated())]
+        return Sides(on_cpu.repeated(), moved(call.actual), makers, Tolerance(), on_cpu)
+
+
+def _on_cpu(value: Any) -> Any:
+    """A structure with every tensor and device on the CPU; strides and dtypes stay."""
+
+    def moved(leaf: Any) -> Any:
+        if isinstance(leaf, torch.Tensor):
+            return leaf.cpu()
+        return torch.device("cpu") if isinstance(leaf, torch.device) else leaf
+
+    return tree_map(moved, value)
+
+
+def _seed(call: PreparedCall) -> None:
+    if call.seed is not None:
+        torch.manual_seed(call.seed)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def _result(tensors: list[torch.Tensor]) -> Outcome:
+    return Outcome((), {}, tuple(tensors))
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a contiguous copy would have the same layout; even dimensions of size 1 have their regular stride."""
+    is_regular = tensor.stride() == make_contiguous_strides_for(tensor.shape)
+    return is_regular and not tensor.storage_offset() and not tensor.is_conj() and not tensor.is_neg()
+
+
+def _share_memory(tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether two of the tensors are on one storage."""
+    storages = [tensor.untyped_storage()._cdata for tensor in tensors if is_strided(tensor)]
+    return len(set(storages)) < len(storages)
+
+
+def _garbage(dtype: torch.dtype) -> float:
+    """A value that no result has by accident and that spoils every sum."""
+    if dtype.is_floating_point or dtype.is_complex:
+        return float("nan")
+    return 1 if dtype is torch.bool else torch.iinfo(dtype).max - 3
+
+
+def _loses(source: torch.dtype, target: torch.dtype) -> bool:
+    """Whether values of one dtype need not fit another, so that converting them is not defined."""
+    ranks = (source.is_complex and not target.is_complex, source.is_floating_point and not target.is_floating_point)
+    return any(ranks) or (not source.is_complex and not source.is_floating_point and not torch.can_cast(source, target))
+
+
+def _coarsest(tensors: Sequence[torch.Tensor]) -> Tolerance:
+    """The tolerance of the least precise of some tensors."""
+    pairs = [Tolerance().of(tensor, tensor) for tensor in tensors]
+    return Tolerance(max(rtol for rtol, _ in pairs), max(atol for _, atol in pairs))

@@ -1,0 +1,89 @@
+"""Elements of a result that no kernel wrote: what new memory is filled with shows which elements of a result depend on it.
+
+Works where torch's CPU allocator is glibc's ``posix_memalign``, that is, on Linux with glibc. Elsewhere, and for the memory of an
+accelerator, uninitialized elements are not recognized, and a value that differs for them is reported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+#: ``M_PERTURB`` of ``malloc.h``: new memory is filled with the complement of this byte, freed memory with the byte.
+_M_PERTURB = -6
+
+#: Two bytes whose repetitions differ in every dtype, and that are neither zero nor a NaN as a floating-point number.
+_FIRST, _SECOND = 0xD3, 0x94
+
+_mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+
+
+@contextmanager
+def _filled(byte: int) -> Iterator[None]:
+    """Context in which the CPU's allocator fills new memory."""
+    if _mallopt is None:
+        yield
+        return
+    _mallopt(_M_PERTURB, byte)
+    try:
+        yield
+    finally:
+        _mallopt(_M_PERTURB, 0)
+
+
+def runs(make: Callable[[], Sequence[torch.Tensor]]) -> list[Sequence[torch.Tensor]]:
+    """The results of four runs, the first two on memory of one content and the last two on memory of another.
+
+    Args:
+        make: returns the results of a call.
+
+    Returns:
+        Copies of the results, of bools as bytes.
+    """
+
+    def kept(tensor: torch.Tensor) -> torch.Tensor:
+        # Copying a bool makes every byte that is not 0 a 1.
+        return tensor.view(torch.uint8).clone() if tensor.dtype is torch.bool else tensor.clone()
+
+    results: list[Sequence[torch.Tensor]] = []
+    for byte in (_FIRST, _FIRST, _SECOND, _SECOND):
+        with _filled(byte):
+            results.append([kept(tensor) for tensor in make()])
+    return results
+
+
+def depends_on_memory(results: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """The elements of a tensor that follow the content of new memory, as a mask.
+
+    Args:
+        results: the tensor in each of :func:`runs`.
+
+    Returns:
+        ``None`` if even its size or dtype changes.
+    """
+    if not _are_comparable(results):
+        return None
+    first, first_again, second, second_again = results
+    return ~_differ(first, first_again) & ~_differ(second, second_again) & _differ(first, second)
+
+
+def changes(results: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """The elements of a tensor that are not the same in all of :func:`runs`; arguments and result as above."""
+    if not _are_comparable(results):
+        return None
+    mask = torch.zeros_like(results[0], dtype=torch.bool)
+    for other in results[1:]:
+        mask |= _differ(results[0], other)
+    return mask
+
+
+def _are_comparable(results: Sequence[torch.Tensor]) -> bool:
+    return all(other.shape == results[0].shape and other.dtype == results[0].dtype for other in results)
+
+
+def _differ(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Where two tensors differ; NaN equals NaN."""
+    return (one != other) & ~((one != one) & (other != other))

@@ -1,0 +1,93 @@
+"""A reference in double precision, which decides between two results that rounding alone might tell apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sweep.crossref.common.comparison import Outcome, Tolerance, tensors_of, unequal, wide
+from sweep.crossref.common.protocol import PreparedCall
+from sweep.errors import ProcessUnusableError
+from sweep.findings.finding import Place
+
+
+class Reference:
+    """The results of a call on double-precision copies of its arguments; computed when first asked for.
+
+    Args:
+        call: the call.
+    """
+
+    def __init__(self, call: PreparedCall) -> None:
+        self._call = call
+        self._tensors: list[tuple[Place, torch.Tensor]] | None = None
+
+    def at(self, index: int) -> torch.Tensor | None:
+        """The reference of a tensor of ``comparison.tensors_of``; ``None`` if the call is refused in double precision."""
+        if self._tensors is None:
+            self._tensors = self._computed()
+        return self._tensors[index][1] if index < len(self._tensors) else None
+
+    def _computed(self) -> list[tuple[Place, torch.Tensor]]:
+        call = self._call
+        if call.seed is not None:
+            torch.manual_seed(call.seed)
+        args, kwargs = call.arguments()
+        args, kwargs = _doubled(args), {name: _doubled(value) for name, value in kwargs.items()}
+        try:
+            result = call.op(*args, **kwargs)
+        except ProcessUnusableError:
+            raise
+        except Exception:  # no kernel for double precision: there is no reference
+            return []
+        return tensors_of(call.op, Outcome(args, kwargs, result))
+
+
+def wrong_elements(
+    judged: torch.Tensor, other: torch.Tensor, reference: torch.Tensor | None, tolerance: Tolerance, kept: torch.Tensor
+) -> torch.Tensor:
+    """The elements at which one result is not as good as another, as a mask.
+
+    An element passes if it is equal within the tolerance, or if its error is at most the largest error of the other result plus
+    the tolerance, as upstream's tests of decompositions have it (``op_assert_ref``).
+
+    Args:
+        judged: the result that is judged.
+        other: the other one, of the same dtype and size.
+        reference: the result in double precision; ``None`` if there is none.
+        tolerance: the tolerance.
+        kept: the elements that count, as a mask.
+    """
+    wrong = unequal(judged, other, tolerance) & kept
+    is_floating = other.dtype.is_floating_point or other.dtype.is_complex
+    if reference is None or not is_floating or reference.shape != other.shape or not wrong.any():
+        return wrong
+    j, o, r = wide(judged), wide(other), reference.to(wide(other).dtype)
+    error, other_error = (j - r).abs(), (o - r).abs()
+    finite = torch.isfinite(other_error) & kept
+    rtol, atol = tolerance.of(judged, other)
+    allowed = (other_error[finite].max() if finite.any() else 0.0) + atol + rtol * r.abs()
+    return wrong & ~(error <= allowed) & ~_same_special(j, r)
+
+
+def _same_special(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Where two tensors hold the same infinity, or both NaN."""
+    return (one == other) | ((one != one) & (other != other))
+
+
+def _doubled(value: Any) -> Any:
+    """A copy of an argument in double precision; integers, bools and everything that is no number stay as they are."""
+    if isinstance(value, torch.Tensor):
+        return value.to(_double(value.dtype))
+    if isinstance(value, torch.dtype):
+        return _double(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_doubled(item) for item in value)
+    return value
+
+
+def _double(dtype: torch.dtype) -> torch.dtype:
+    if dtype.is_complex:
+        return torch.complex128
+    return torch.float64 if dtype.is_floating_point else dtype

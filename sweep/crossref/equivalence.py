@@ -1,0 +1,103 @@
+"""Crossref ``equivalence``: the same call in other forms, which have to give the same values.
+
+The forms are in ``common.forms`` and ``common.positions``. Upstream has parts of it: ``test_ops.py`` compares out= and in-place
+variants and non-contiguous samples with contiguous ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+
+from sweep.calls.codec import signature
+from sweep.crossref.common import memory, positions, protocol
+from sweep.crossref.common.comparison import Outcome, compare
+from sweep.crossref.common.forms import Contiguous, Device, Form, InPlace, Out, Strided, Twice
+from sweep.crossref.common.protocol import DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.values import confirmed
+from sweep.errors import ProcessUnusableError
+from sweep.findings.finding import Mismatch
+from sweep.operators.inventory import kind_of
+from sweep.operators.overload import OverloadKind
+
+_FORMS: dict[str, Form] = {form.name: form for form in (Twice(), Contiguous(), Strided(), Out(), InPlace(), Device())}
+
+#: The form of ``common.positions``.
+POSITIONS = "positions"
+
+
+class CrossRef(protocol.CrossRef):
+    """A call against itself in another form."""
+
+    labels = ("in another form", "as given")
+    exemptions: ClassVar[Mapping[str, str]] = {}
+
+    def forms(self, op: torch._ops.OpOverload) -> Sequence[str]:
+        names = [name for name, form in _FORMS.items() if form.applies(op, self.shared.device)]
+        if torch.Tag.pointwise in op.tags and kind_of(op) is OverloadKind.FUNCTIONAL:
+            names.append(POSITIONS)
+        return names
+
+    def labels_of(self, form: str) -> tuple[str, str]:
+        return ("alone", "among others") if form == POSITIONS else _FORMS[form].labels
+
+    @contextmanager
+    def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:
+        self._verdicts: dict[Any, list[Mismatch] | DoesNotApply] = {}
+        with super().opened(op, shared):
+            yield
+
+    def predict(self, call: PreparedCall, form: str) -> Outcome:
+        if form == POSITIONS:
+            raise DoesNotApply("replaces the elements of the arguments")
+        with self.shared.prediction(self.labels_of(form)[0]):
+            return _FORMS[form].sides(call).predicted
+
+    def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
+        return self._at_positions(call) if form == POSITIONS else self._in_form(call, _FORMS[form])
+
+    def _in_form(self, call: PreparedCall, form: Form) -> list[Mismatch]:
+        try:
+            with self.shared.prediction(form.labels[0]):
+                sides = form.sides(call)
+        except (ProcessUnusableError, DoesNotApply):
+            raise
+        except BaseException as error:
+            if not form.may_raise:
+                return [self.raised(call, form.name, error)]
+            raise DoesNotApply(f"the form is refused: {type(error).__name__}") from None
+        found = [m for m in compare(call.op, sides.predicted, sides.actual, sides.tolerance) if m.kind in form.differences]
+        return confirmed(
+            call,
+            sides.predicted,
+            found,
+            sides.tolerance,
+            sides.makers,
+            sides.actual,
+            reference=sides.reference,
+            judged=form.judged,
+            unstable=memory.depends_on_memory if isinstance(form, Twice) else memory.changes,
+        )
+
+    def _at_positions(self, call: PreparedCall) -> list[Mismatch]:
+        """The mismatches of the first call with the same dtypes and other arguments, which are those of all of them."""
+        args, kwargs = call.arguments()
+        key = signature(*_without_metadata(args, kwargs))
+        if key not in self._verdicts:
+            try:
+                with self.shared.prediction(self.labels_of(POSITIONS)[0]):
+                    self._verdicts[key] = positions.mismatches(call)
+            except DoesNotApply as reason:
+                self._verdicts[key] = reason
+        verdict = self._verdicts[key]
+        if isinstance(verdict, DoesNotApply):
+            raise DoesNotApply(str(verdict))
+        return verdict
+
+
+def _without_metadata(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Arguments with tensors that have their dtypes and nothing else."""
+    return torch.utils._pytree.tree_map_only(torch.Tensor, lambda tensor: f"tensor of {tensor.dtype}", (tuple(args), kwargs))

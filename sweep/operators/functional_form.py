@@ -1,0 +1,51 @@
+"""The functional form of an out= or in-place overload: the overload that returns what this one writes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import torch
+
+from sweep.operators.inventory import kind_of
+from sweep.operators.overload import OverloadKind
+
+#: Endings by which the operator of an out= or in-place overload differs from the functional one in name.
+_ENDINGS = ("_out", "_")
+
+
+@functools.cache
+def functional_of(op: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
+    """The overload with the same arguments, but for out= tensors, that writes to none of them; ``None`` if there is none.
+
+    >>> functional_of(torch.ops.aten.add.out), functional_of(torch.ops.aten.add_.Tensor)
+    (<OpOverload(op='aten.add', overload='Tensor')>, <OpOverload(op='aten.add', overload='Tensor')>)
+    """
+    if kind_of(op) not in (OverloadKind.OUT, OverloadKind.IN_PLACE):
+        return None
+    wanted = _arguments(op)
+    for functional in _candidates(op):
+        if _arguments(functional) == wanted and len(functional._schema.returns) == _number_of_results(op):
+            return functional
+    return None
+
+
+def _candidates(op: torch._ops.OpOverload) -> Iterator[torch._ops.OpOverload]:
+    """The overloads that write to no argument, of the operator itself and of those named after it."""
+    namespace, _, name = op._schema.name.partition("::")
+    names = [name, *(name.removesuffix(ending) for ending in _ENDINGS if name.endswith(ending))]
+    for packet in (getattr(getattr(torch.ops, namespace), each, None) for each in names if each):
+        for overload in sorted(packet.overloads()) if packet is not None else ():
+            candidate = getattr(packet, overload)
+            if not candidate._schema.is_mutable:
+                yield candidate
+
+
+def _arguments(op: torch._ops.OpOverload) -> list[tuple[str, str]]:
+    """Name and type of every argument that is no out= tensor."""
+    return [(argument.name, str(argument.type)) for argument in op._schema.arguments if not argument.is_out]
+
+
+def _number_of_results(op: torch._ops.OpOverload) -> int:
+    """How many results a functional form of an overload has: one for each argument that the overload writes to."""
+    return sum(argument.alias_info is not None and argument.alias_info.is_write for argument in op._schema.arguments)

@@ -1,0 +1,215 @@
+"""The crossref ``decomposition``: a planted fault is reported exactly, by no other crossref, and a correct one is silent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+import torch
+from torch._decomp import global_decomposition_table
+
+from sweep import crossref
+from sweep.calls.codec import encode
+from sweep.crossref import decomposition
+from sweep.crossref.common.comparison import Tolerance
+from sweep.crossref.common.reference import wrong_elements
+from sweep.findings.finding import Status
+from sweep.findings.reason import Reason, ReasonKind
+from sweep.isolation.sandbox import Sandbox
+from sweep.isolation.supervisor import Supervisor
+from sweep.operators.inventory import resolve
+from tests import planted
+from tests.planted import check
+from tests.whole_runs import make_corpus
+
+TABLE = global_decomposition_table["post_autograd"]
+
+
+def kernel(x):
+    return x.clamp(min=0).contiguous()
+
+
+def fake(x):
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def operator(name, decompose):
+    """An operator with a correct kernel and fake impl, and its decomposition in torch's table."""
+    op = planted.define(name, "(Tensor x) -> Tensor", kernel, fake)
+    TABLE[op] = decompose
+    return op
+
+
+def sample(dtype=torch.float32):
+    return torch.tensor([[-1.0, 2.0, float("nan")], [0.5, float("inf"), 3.0]]).nan_to_num(7.0, 9.0).to(dtype)
+
+
+def wrong_in_half(x):
+    return kernel(x) + (1 if x.dtype is torch.float16 else 0)
+
+
+DTYPES = (torch.float32, torch.float16, torch.int64)
+
+FAULTS = {
+    "strides": (lambda x: kernel(x).t().contiguous().t(), "output 0 strides[0]", 3),
+    "dtype": (lambda x: kernel(x).double(), "output 0 dtype", 3),
+    "aliasing": (lambda x: x if (x >= 0).all() else kernel(x), "output 0 aliasing", 1),
+    "value_in_one_dtype": (wrong_in_half, "output 0 value", 1),
+    "nan": (lambda x: torch.where(x > 0, x, 0), "output 0 value", 1),
+    "size": (lambda x: kernel(x)[:1], "output 0 size[0]", 3),
+}
+
+
+@pytest.fixture(autouse=True)
+def restored_table():
+    before = dict(TABLE)
+    yield
+    TABLE.clear()
+    TABLE.update(before)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_reported_exactly_and_by_no_other_crossref(name):
+    decompose, what, calls = FAULTS[name]
+    op = operator(f"decomposed_{name}", decompose)
+    special = [torch.tensor([[float("nan"), 1.0]])] if name == "nan" else [sample().abs()] if name == "aliasing" else []
+    tensors = special or [sample(dtype) for dtype in DTYPES]
+    result = check(op, [planted.call(op, tensor) for tensor in tensors], crossref.names())
+    assert [(f.author, f.what, f.calls, f.labels) for f in result.findings] == [
+        ("decomposition", what, calls, ("decomposition", "eager"))
+    ]
+
+
+def test_a_correct_decomposition_is_silent():
+    op = operator("decomposed_rightly", lambda x: torch.where(x < 0, 0, x))
+    tensors = [*(sample(dtype) for dtype in DTYPES), torch.tensor([float("nan"), -0.0, float("-inf")]), torch.empty(0, 3)]
+    result = check(op, [planted.call(op, tensor) for tensor in tensors], crossref.names())
+    assert (result.status, result.compared["decomposition"]) == (Status.AGREES, 5)
+
+
+def test_rounding_is_no_fault_if_the_decomposition_is_as_good_as_eager():
+    """Sums of low precision differ by more than the tolerance; a reference in double precision says which side is off."""
+
+    def precise(x):
+        return x.double().sum().to(x.dtype)
+
+    def rough(x):
+        total = torch.zeros((), dtype=x.dtype)
+        for element in x:
+            total = total + element
+        return total
+
+    x = torch.full((4000,), 0.1, dtype=torch.float16)
+    assert not torch.allclose(precise(x), rough(x))
+    for name, real, decompose, findings in (
+        ("sums_roughly", rough, precise, []),
+        ("sums_precisely", precise, rough, [("decomposition", "output 0 value")]),
+    ):
+        op = planted.define(name, "(Tensor x) -> Tensor", real, lambda x: x.new_empty(()))
+        TABLE[op] = decompose
+        assert [(f.author, f.what) for f in check(op, [planted.call(op, x)], ["decomposition"]).findings] == findings
+
+
+def test_a_reference_decides_where_results_differ_and_nowhere_else():
+    other, reference = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0, 2.5, 3.0, float("inf")], dtype=torch.float64)
+    judged = torch.tensor([1.0, 3.0, 5.0, float("inf")])
+    every, some = torch.ones(4, dtype=torch.bool), torch.tensor([True, False, True, True])
+    assert wrong_elements(judged, other, reference, Tolerance(), every).tolist() == [False, False, True, False]
+    assert wrong_elements(judged, other, None, Tolerance(), every).tolist() == [False, True, True, True]
+    assert wrong_elements(judged, other, None, Tolerance(), some).tolist() == [False, False, True, True]
+
+
+def test_random_numbers_are_not_compared_and_everything_else_is():
+    x = encode("aten.bernoulli.p", (torch.zeros(3, 4), 0.5), {}, device="cpu", source="test")
+    op = resolve("aten.bernoulli.p")
+    TABLE[op] = lambda x, p: torch.ones_like(x)
+    assert check(op, [x], ["decomposition"]).findings == ()
+    TABLE[op] = lambda x, p: torch.ones_like(x).t()
+    decomposition.decompositions_of.cache_clear()
+    assert [f.what for f in check(op, [x], ["decomposition"]).findings] == ["output 0 size[0]"]
+    decomposition.decompositions_of.cache_clear()
+
+
+def test_a_finding_names_the_table_and_a_function_in_both_is_checked_once():
+    call = encode("aten.add.Tensor", (torch.zeros(0, 0, dtype=torch.complex64),) * 2, {}, device="cpu", source="test")
+    result = check(torch.ops.aten.add.Tensor, [call], ["decomposition"])
+    assert {f.author for f in result.findings} <= {"decomposition[inductor]"}
+    functions = {
+        op: decomposition.decompositions_of(op) for op in (torch.ops.aten.add.Tensor, torch.ops.aten.silu_backward.default)
+    }
+    assert [list(each) for each in functions.values()] == [["", "inductor"], [""]]
+
+
+def test_the_operators_own_kernel_in_a_table_is_no_decomposition():
+    op = torch.ops.aten.linalg_matmul.default
+    assert op in torch._decomp.core_aten_decompositions()
+    call = encode("aten.linalg_matmul.default", (torch.ones(2, 2),) * 2, {}, device="cpu", source="test")
+    result = check(op, [call], ["decomposition"])
+    assert result.reason == Reason(ReasonKind.EXEMPT, "no decomposition table has an entry of its own")
+
+
+def test_not_implemented_means_that_it_does_not_apply():
+    op = operator("decomposed_never", lambda x: NotImplemented)
+    result = check(op, [planted.call(op, sample())], ["decomposition"])
+    assert (result.status, result.compared) == (Status.NOT_CALLED, {})
+    assert "NotImplemented" in str(result.reason)
+    op = operator("decomposed_seldom", lambda x: NotImplemented if x.dtype is torch.int64 else kernel(x).t())
+    result = check(op, [planted.call(op, sample(dtype)) for dtype in DTYPES], ["decomposition"])
+    assert (result.compared, [f.calls for f in result.findings]) == ({"decomposition": 2}, [2])
+
+
+def test_a_torch_without_a_table_has_one_form_less(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch._inductor.decomposition", None)
+    decomposition.decompositions_of.cache_clear()
+    decomposition._tables.cache_clear()
+    try:
+        assert list(decomposition.decompositions_of(torch.ops.aten.add.Tensor)) == [""]
+    finally:
+        monkeypatch.undo()
+        decomposition.decompositions_of.cache_clear()
+        decomposition._tables.cache_clear()
+
+
+def test_endless_recursion_is_an_ordinary_ending():
+    def again(x):
+        return again(x)
+
+    op = operator("decomposed_for_ever", again)
+    [finding] = check(op, [planted.call(op, sample())], ["decomposition"]).findings
+    assert finding.what == "decomposition raises RecursionError"
+
+
+# --- in a process of its own -------------------------------------------------------------------------------------------
+
+
+class FaultySandbox(Sandbox):
+    """A sandbox whose children know the operators below."""
+
+    def prepare_child(self):
+        super().prepare_child()
+        self.request("tests.test_decomposition:register")
+
+
+def register():
+    """Registers decompositions that a process does not survive, or that leave its arguments changed."""
+    operator("decomposed_by_crashing", lambda x: os.kill(os.getpid(), signal.SIGSEGV))
+    operator("decomposed_by_hanging", lambda x: time.sleep(60))
+    operator("decomposed_by_writing", lambda x: x.clamp_(min=0).clone())
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("crashing", "crash SIGSEGV"), ("hanging", "timeout"), ("writing", "changes arguments")]
+)
+def test_what_costs_the_process_is_named_and_costs_nobody_else_anything(name, what, tmp_path):
+    op = operator(f"decomposed_by_{name}", lambda x: x)
+    overload = f"sweep_planted.decomposed_by_{name}.default"
+    corpus = make_corpus(tmp_path / "corpus", planted.call(op, sample()))
+    with FaultySandbox(tmp_path / "scratch") as sandbox:
+        sandbox.request("tests.test_decomposition:register")  # so that late imports do not count towards the timeout
+        supervisor = Supervisor(sandbox, corpus, "cpu", ["decomposition", "fake"], timeout=8.0)
+        result = supervisor.run(overload)
+    assert [(f.author, f.what, f.calls) for f in result.findings] == [("decomposition", what, 1)]
+    assert result.compared == {"fake": 1}
