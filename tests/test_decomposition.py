@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -13,9 +15,10 @@ from torch._decomp import global_decomposition_table
 
 from sweep import crossref
 from sweep.calls.codec import encode
-from sweep.crossref import decomposition
+from sweep.crossref import LATE_IMPORTS, decomposition
 from sweep.crossref.common.comparison import Tolerance
 from sweep.crossref.common.reference import wrong_elements
+from sweep.errors import ProcessUnusableError
 from sweep.findings.finding import Status
 from sweep.findings.reason import Reason, ReasonKind
 from sweep.isolation.sandbox import Sandbox
@@ -23,7 +26,7 @@ from sweep.isolation.supervisor import Supervisor
 from sweep.operators.inventory import resolve
 from tests import planted
 from tests.planted import check
-from tests.whole_runs import make_corpus
+from tests.whole_runs import ROOT, make_corpus
 
 TABLE = global_decomposition_table["post_autograd"]
 
@@ -122,6 +125,128 @@ def test_a_reference_decides_where_results_differ_and_nowhere_else():
     assert wrong_elements(judged, other, None, Tolerance(), some).tolist() == [False, False, True, True]
 
 
+def test_no_finite_result_is_near_an_infinite_reference():
+    other, every = torch.tensor([float("inf"), float("-inf"), float("nan")]), torch.ones(3, dtype=torch.bool)
+    judged = torch.tensor([1.0, float("inf"), 1.0])
+    assert wrong_elements(judged, other, other.double(), Tolerance(), every).tolist() == [True, True, True]
+    assert wrong_elements(other, judged, other.double(), Tolerance(), every).tolist() == [False, False, False]
+
+
+def test_rounding_to_the_dtype_of_an_argument_is_no_fault_whatever_dtype_the_result_has():
+    op = planted.define(
+        "sums_in_single", "(Tensor x) -> Tensor", lambda x: x.float().sum(), lambda x: x.new_empty((), dtype=torch.float32)
+    )
+    calls = [planted.call(op, torch.tensor([-8.5, -1.765625], dtype=dtype)) for dtype in (torch.bfloat16, torch.float32)]
+    with in_table(op, lambda x: x.sum().float()):
+        assert check(op, calls, ["decomposition"]).findings == ()
+    with in_table(op, lambda x: x.sum().float() * 1.01):
+        [finding] = check(op, calls, ["decomposition"]).findings
+    assert (finding.what, finding.dtypes) == ("output 0 value", ("float32",))
+
+
+def test_inductor_computes_in_single_precision():
+    """Rounded at each step, a difference of halves is off by more than the tolerance; code that Inductor makes rounds once."""
+
+    def real(x):
+        return ((x.float() + 0.3) - x.float()).to(x.dtype)
+
+    def stepwise(x):
+        return (x + 0.3) - x
+
+    op = planted.define("steps", "(Tensor x) -> Tensor", real, lambda x: torch.empty_like(x))
+    call = planted.call(op, torch.tensor([8.4765625, 2.41015625, 1000.0], dtype=torch.float16))
+    with in_table(op, stepwise, decomposition.INDUCTOR):
+        assert check(op, [call], ["decomposition"]).status is Status.AGREES
+    with in_table(op, lambda x: stepwise(x) + 0.01, decomposition.INDUCTOR):
+        findings = check(op, [call], ["decomposition"]).findings
+    with in_table(op, stepwise):
+        findings += check(op, [call], ["decomposition"]).findings
+    assert [(f.author, f.what) for f in findings] == [
+        ("decomposition[inductor]", "output 0 value"),
+        ("decomposition", "output 0 value"),
+    ]
+
+
+@contextmanager
+def in_table(op, decompose, form=""):
+    """Context in which an operator has a decomposition in the first table of a form, whatever it had before."""
+    table = decomposition._tables()[form][0]
+    before = dict(table)
+    table[op] = decompose
+    decomposition.decompositions_of.cache_clear()
+    try:
+        yield
+    finally:
+        table.clear()
+        table.update(before)
+        decomposition.decompositions_of.cache_clear()
+
+
+def test_inductors_table_is_loaded_with_all_that_it_uses():
+    """By itself, ``torch._inductor.decomposition`` lacks a module that the decomposition of pooling uses."""
+    code = (
+        "import torch; from sweep.crossref.decomposition import INDUCTOR, decompositions_of;"
+        "pool = decompositions_of(torch.ops.aten.max_pool2d_with_indices.default)[INDUCTOR];"
+        "print([tuple(t.shape) for t in pool(torch.zeros(1, 1, 4, 4), [2, 2])])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[(1, 1, 2, 2), (1, 1, 2, 2)]\n", done.stderr
+
+
+def test_what_is_written_to_is_compared():
+    """In an out= overload and in an in-place one, each time on arguments of their own."""
+
+    def write(x, out):
+        out.copy_(x.clamp(min=0))
+        return out
+
+    out = planted.define(
+        "decomposed_out",
+        "(Tensor x, *, Tensor(a!) out) -> Tensor(a!)",
+        lambda x, *, out: write(x, out),
+        lambda x, *, out: out,
+    )
+    in_place = planted.define("decomposed_", "(Tensor(a!) x) -> ()", lambda x: write(x, x) is None or None, lambda x: None)
+    cases = [
+        (out, planted.call(out, sample(), out=torch.zeros(2, 3)), lambda x, *, out: write(x, out), []),
+        (out, planted.call(out, sample(), out=torch.zeros(2, 3)), lambda x, *, out: write(x + 1, out), ["output 0 value"]),
+        (out, planted.call(out, sample(), out=torch.zeros(2, 3)), lambda x, *, out: write(x, out).clone(), ["output 0 aliasing"]),
+        (in_place, planted.call(in_place, sample()), lambda x: write(x, x) is None or None, []),
+        (in_place, planted.call(in_place, sample()), lambda x: write(x + 1, x) is None or None, ["argument x value"]),
+    ]
+    for op, call, decompose, findings in cases:
+        with in_table(op, decompose):
+            assert [f.what for f in check(op, [call, call], ["decomposition"]).findings] == findings
+
+
+def test_a_tuple_for_a_list_is_no_fault_and_an_output_less_is():
+    op = planted.define("halves", "(Tensor x) -> Tensor[]", lambda x: [x[:1].clone(), x[1:].clone()], lambda x: [x[:1], x[1:]])
+    call = planted.call(op, sample())
+    with in_table(op, lambda x: (x[:1].clone(), x[1:].clone())):
+        assert check(op, [call], ["decomposition"]).findings == ()
+    with in_table(op, lambda x: (x.clone(),)):
+        assert [f.what for f in check(op, [call], ["decomposition"]).findings] == ["outputs"]
+
+
+def test_a_decomposition_that_raises_for_what_is_not_strided_refuses_it_by_design():
+    op = operator("decomposed_if_strided", lambda x: kernel(x.as_strided(x.shape, x.stride())))
+    planted.library.impl("decomposed_if_strided", lambda x: x.clone(), "SparseCsrCPU")
+    result = check(op, [planted.call(op, x) for x in (sample().to_sparse_csr(), sample())], ["decomposition"])
+    assert (result.status, result.compared) == (Status.UNSUPPORTED, {"decomposition": 2})
+    assert [f.what for f in result.findings] == ["unsupported, decomposition raises RuntimeError"]
+
+
+def test_an_argument_that_is_changed_is_reported_even_if_the_decomposition_then_raises():
+    def write_and_raise(x):
+        x.add_(1)
+        raise LookupError("planted")
+
+    op = operator("decomposed_by_raising", write_and_raise)
+    with pytest.raises(ProcessUnusableError, match="changes arguments") as error:
+        check(op, [planted.call(op, sample())], ["decomposition"])
+    assert error.value.by_prediction
+
+
 def test_random_numbers_are_not_compared_and_everything_else_is():
     x = encode("aten.bernoulli.p", (torch.zeros(3, 4), 0.5), {}, device="cpu", source="test")
     op = resolve("aten.bernoulli.p")
@@ -207,8 +332,8 @@ def test_what_costs_the_process_is_named_and_costs_nobody_else_anything(name, wh
     op = operator(f"decomposed_by_{name}", lambda x: x)
     overload = f"sweep_planted.decomposed_by_{name}.default"
     corpus = make_corpus(tmp_path / "corpus", planted.call(op, sample()))
-    with FaultySandbox(tmp_path / "scratch") as sandbox:
-        sandbox.request("tests.test_decomposition:register")  # so that late imports do not count towards the timeout
+    # Late imports must not count towards the timeout.
+    with FaultySandbox(tmp_path / "scratch", modules=("sweep.execution.run", *LATE_IMPORTS)) as sandbox:
         supervisor = Supervisor(sandbox, corpus, "cpu", ["decomposition", "fake"], timeout=8.0)
         result = supervisor.run(overload)
     assert [(f.author, f.what, f.calls) for f in result.findings] == [("decomposition", what, 1)]

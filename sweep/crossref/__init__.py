@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from sweep.errors import UnknownCrossRefError
 
-#: What torch imports when it makes its first fake tensors, which takes as long as importing torch: for the fork server.
-LATE_IMPORTS = ("torch._dynamo", "torch._functorch.aot_autograd", "torch.export._trace")
+#: What torch imports when it makes its first fake tensors, which takes as long as importing torch, and what Inductor's
+#: decompositions use: for the fork server.
+LATE_IMPORTS = ("torch._dynamo", "torch._functorch.aot_autograd", "torch.export._trace", "torch._inductor.lowering")
 
 
 def names() -> list[str]:

@@ -68,7 +68,7 @@ def wrong_elements(
     finite = torch.isfinite(other_error) & kept
     rtol, atol = tolerance.of(judged, other)
     allowed = (other_error[finite].max() if finite.any() else 0.0) + atol + rtol * r.abs()
-    return wrong & ~(error <= allowed) & ~_same_special(j, r)
+    return wrong & ~(torch.isfinite(error) & (error <= allowed)) & ~_same_special(j, r)
 
 
 def _same_special(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
