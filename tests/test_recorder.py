@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import platform
+
 import pytest
 import torch
 
@@ -10,11 +13,13 @@ from opinfo_adapters.handwritten import Family, call, ops
 from sweep.calls import corpus
 from sweep.errors import UnknownTaskError
 from sweep.progress import Activity, Progress
-from sweep.recording import tasks
+from sweep.recording import scheduler, tasks
+from sweep.recording.journal import Journal
 from sweep.recording.merge import SHARD_NAME, Merger
+from sweep.recording.outcome import OutOfBounds, TaskOutcome
 from sweep.recording.recorder import Recorder
 from sweep.recording.shards import read_shard
-from sweep.recording.stages import INCIDENTAL
+from sweep.recording.stages import INCIDENTAL, Task
 
 
 def recorded(function, *args, **options):
@@ -139,6 +144,55 @@ def test_a_task_records_forward_backward_and_variants_and_counts_what_fails(tmp_
     assert any(b"backward" in bytes(call.text) for call in calls)
     assert any("takes no keyword arguments" in failure for failure in outcome.failures)
     assert [phase.activity for _, phase in beats[:2]] == [Activity.RECORD, Activity.VERIFY]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc fills new memory")
+def test_memory_to_which_nothing_was_written_is_recorded_with_the_same_content_every_time(tmp_path, monkeypatch):
+    family = Family("tests.uninitialized")
+
+    @family
+    def task(device):
+        yield call(torch.ops.aten.fill.Scalar, torch.empty(10_000, dtype=torch.uint8), 1)
+
+    monkeypatch.setattr(tasks, "load_adapter", lambda name: family)
+    for content in (3, 5):
+        left_over = [torch.full((10_000,), content, dtype=torch.uint8) for _ in range(100)]
+        del left_over
+        monkeypatch.setattr(tasks, "_recorders", {})
+        tasks.run_task(Task(0, "tests.uninitialized", "task"), "cpu", str(tmp_path / "shard"), Progress())
+        [values] = [bytes(c.values) for c in read_shard(tmp_path / "shard") if c.overload == "aten.fill.Scalar"]
+        assert values == bytes(10_000)
+
+
+class FakeSandbox:
+    """Answers every task with the outcome of its name, and notes after which one its child is ended."""
+
+    def __init__(self, outcomes):
+        self.outcomes, self.task, self.ended_after = outcomes, None, []
+
+    def request(self, function, **arguments):
+        return [Task(4, "tensor_variants", name) for name in self.outcomes]
+
+    def send(self, function, *, task, **arguments):
+        self.task = task.name
+
+    def receive(self, timeout):
+        return self.outcomes[self.task]
+
+    def end_child(self):
+        self.ended_after.append(self.task)
+
+
+def test_no_task_runs_in_a_process_in_which_a_kernel_has_left_its_memory(tmp_path, monkeypatch):
+    outside = TaskOutcome(out_of_bounds={OutOfBounds.READS: "torch.ops.aten.neg.default(torch.zeros(0))"})
+    sandbox = FakeSandbox(
+        {"aten.abs.default": TaskOutcome(calls=1), "aten.neg.default": outside, "aten.sin.default": TaskOutcome()}
+    )
+    monkeypatch.setattr(scheduler, "each_done", lambda sandboxes, timeout: sandboxes)
+    with Journal(tmp_path / "journal", {}, resume=False) as journal:
+        scheduler.Scheduler([sandbox], 4, tmp_path, "cpu", journal, io.StringIO()).run(tmp_path, None)
+        assert len(journal.tasks) == 3
+    assert sandbox.ended_after == ["aten.neg.default"]
 
 
 def test_what_is_kept_does_not_depend_on_which_process_ran_which_task(tmp_path, monkeypatch):

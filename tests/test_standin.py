@@ -79,13 +79,14 @@ def test_it_is_recorded_swept_and_accepted_like_any_device(run, sweep, section, 
     log = corpus.with_suffix(".log").read_text()
     assert "lost processes, and what they were doing:\n\nsamples" in log, log
     assert "op_db/" not in log.partition("samples that could not be generated or run:")[2], log
-    completed = sweep(corpus, "-n", "2", accept=True)
+    metadata = ["--crossref", "fake", "--crossref", "functionalize"]  # values of its kernels are rounded differently
+    completed = sweep(corpus, "-n", "2", *metadata, accept=True)
     assert completed.returncode == 0, completed.stdout
     accepted = content(tmp_path / "results")
     assert f"{RELEASE}/standin/aten.expect" in accepted
     assert b", standin, stand-in\n" in accepted[f"{RELEASE}/standin/aten.expect"]
     assert section("aten.native_layer_norm.default") == section("_c10d_functional.all_reduce.default") == expect.AGREE_TEXT
-    completed = sweep(corpus, "-n", "2")
+    completed = sweep(corpus, "-n", "2", *metadata)
     assert completed.returncode == 0, completed.stdout
     assert content(tmp_path / "results") == accepted
 
@@ -121,6 +122,18 @@ def test_a_call_that_loses_the_device_has_a_finding_and_others_have_none(sweep, 
     findings = {name: section(name).partition(": 1 of 1 call")[0] for name in LOST}
     assert findings == {name: finding for name, (_, finding) in LOST.items()}
     assert {section(neighbour.overload) for neighbour in neighbours} == {expect.AGREE_TEXT}
+
+
+def test_a_kernel_that_is_wrong_on_it_alone_is_compared_with_the_cpus(sweep, section, tmp_path):
+    tensors = torch.ones(3), torch.tensor([1.0, 200.0]), torch.tensor([200], dtype=torch.int64)
+    wrong, right = "standin.doubled.default", "standin.rightly_doubled.default"
+    corpus = make_corpus(tmp_path / "corpus", *(call(name, x) for name in (wrong, right) for x in tensors))
+    completed = sweep(corpus, "-n", "0", accept=True)
+    assert completed.returncode == 0, completed.stdout
+    assert [line for line in section(wrong).splitlines() if not line.startswith(" ")] == [
+        "equivalence[device]: output 0 value: 2 of 3 calls, float32 int64"
+    ]
+    assert section(right) == expect.AGREE_TEXT
 
 
 def test_its_memory_has_a_limit_of_its_own(sweep, section, tmp_path):

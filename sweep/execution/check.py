@@ -19,7 +19,7 @@ from sweep.execution.checkpoints import Checkpoint, Observations
 from sweep.execution.examples import Examples
 from sweep.execution.process_state import StateGuard
 from sweep.execution.real_call import RealCallEndedError, arguments_of, is_random, own_randomness, prepare
-from sweep.findings.ending import Ending, EndingKind
+from sweep.findings.ending import Ending, EndingKind, ending_of
 from sweep.findings.finding import CALL, WHOLE, Finding, Mismatch, Result, ordered
 from sweep.findings.kind import StateChange
 from sweep.findings.reason import Reason, ReasonKind
@@ -218,6 +218,11 @@ class _Loop:
             return False
         except RealCallEndedError as error:  # there is no memory for another copy of the arguments
             self._observations.add(at, CALL, error.mismatch())
+            return False
+        except Exception as error:
+            if ending_of(crossref.labels[0], error).kind is not EndingKind.OUT_OF_MEMORY:
+                raise
+            self.not_compared = "there is no memory for comparing values"
             return False
         for mismatch in mismatches:
             self._observations.add(at, phase.crossref, mismatch, phase.form)

@@ -111,6 +111,10 @@ class Scheduler:
         run, outcome = busy.run, TaskOutcome()
         try:
             outcome = busy.sandbox.receive(timeout=_TASK_TIMEOUT)
+            if outcome.out_of_bounds:
+                # Nothing guards the memory that a kernel allocates itself. What it may have done to that would end an attempt of
+                # another task, or change its answer.
+                busy.sandbox.end_child()
             next_run = run.after_success()
         except UserError:
             raise

@@ -23,6 +23,7 @@ from sweep.operators.inventory import inventory, resolve
 from sweep.progress import Activity, Phase, Progress
 from sweep.recording.adapters import adapter_names, load_adapter, load_derivation
 from sweep.recording.attempts import Attempts
+from sweep.recording.memory import zeroed
 from sweep.recording.outcome import AttemptPlan, TaskOutcome
 from sweep.recording.recorded import RecordedCalls
 from sweep.recording.recorder import Recorder
@@ -89,9 +90,10 @@ def run_task(
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
     limit_memory(device, memory)
-    if task.stage:
-        return _derive(task, device, Path(file), _recorded(known, device, task.stage), progress, plan or AttemptPlan())
-    return _record(task, device, Path(file), progress)
+    with zeroed():
+        if task.stage:
+            return _derive(task, device, Path(file), _recorded(known, device, task.stage), progress, plan or AttemptPlan())
+        return _record(task, device, Path(file), progress)
 
 
 def _derive(task: Task, device: str, file: Path, recorded: RecordedCalls, progress: Progress, plan: AttemptPlan) -> TaskOutcome:

@@ -315,6 +315,19 @@ at::Tensor library_call(const at::Tensor& x) {
   return result;
 }
 
+// Kernels for the CPU and for the device; the one of doubled is wrong on the device, for numbers that are not small.
+at::Tensor doubled(const at::Tensor& x) {
+  return x.add(x);
+}
+
+at::Tensor wrongly_doubled(const at::Tensor& x) {
+  return doubled(on_cpu(x).clamp_max(100)).to(x.device());
+}
+
+at::Tensor rightly_doubled(const at::Tensor& x) {
+  return doubled(on_cpu(x)).to(x.device());
+}
+
 at::Tensor like(const at::Tensor& x) {
   return at::empty_like(x);
 }
@@ -327,18 +340,29 @@ TORCH_LIBRARY(standin, library) {
   library.def("assert_positive(Tensor x) -> Tensor", {at::Tag::pt2_compliant_tag});
   library.def("library_call(Tensor x) -> Tensor", {at::Tag::pt2_compliant_tag});
   library.def("lying_assert_nonzero(Tensor x) -> Tensor", {at::Tag::pt2_compliant_tag});
+  library.def("doubled(Tensor x) -> Tensor", {at::Tag::pt2_compliant_tag});
+  library.def("rightly_doubled(Tensor x) -> Tensor", {at::Tag::pt2_compliant_tag});
+}
+
+TORCH_LIBRARY_IMPL(standin, CPU, library) {
+  library.impl("doubled", doubled);
+  library.impl("rightly_doubled", doubled);
 }
 
 TORCH_LIBRARY_IMPL(standin, PrivateUse1, library) {
   library.impl("assert_positive", assert_positive);
   library.impl("library_call", library_call);
   library.impl("lying_assert_nonzero", assert_nonzero);
+  library.impl("doubled", wrongly_doubled);
+  library.impl("rightly_doubled", rightly_doubled);
 }
 
 TORCH_LIBRARY_IMPL(standin, Meta, library) {
   library.impl("assert_positive", like);
   library.impl("library_call", like);
   library.impl("lying_assert_nonzero", longer);
+  library.impl("doubled", like);
+  library.impl("rightly_doubled", like);
 }
 
 // In this namespace fake tensors fall back on the real kernel, with zeros.

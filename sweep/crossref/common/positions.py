@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from sweep.calls.tensors import is_strided
 from sweep.crossref.common.comparison import Tolerance, unequal
 from sweep.crossref.common.protocol import DoesNotApply, PreparedCall
+from sweep.crossref.common.values import word
 from sweep.errors import ProcessUnusableError
 from sweep.findings.finding import Mismatch, Place
 from sweep.findings.kind import Difference
@@ -30,6 +31,10 @@ _COMBINATIONS = 256
 _INF, _NAN = float("inf"), float("nan")
 _REALS = (0.0, -0.0, 1.0, -1.0, 0.5, -2.5, _INF, -_INF, _NAN)
 _COMPLEX_PARTS = (0.0, -0.0, 1.5, -_INF, _NAN)
+
+
+#: Part of the names of operators whose time is proportional to an element, which is the degree of a polynomial.
+_DEGREE = "_polynomial_"
 
 
 @functools.cache
@@ -53,6 +58,8 @@ def mismatches(call: PreparedCall) -> list[Mismatch]:
     Raises:
         DoesNotApply: the operator does not accept vectors of special values in place of the call's tensors.
     """
+    if _DEGREE in call.op._schema.name:
+        raise DoesNotApply("takes time in proportion to an element")
     leaves, structure = tree_flatten(call.arguments())
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     if not tensors or not all(is_strided(tensor) for tensor in tensors):
@@ -99,19 +106,5 @@ def _compared(output: int, alone: torch.Tensor, among: torch.Tensor, combination
         return []
     at = int(wrong.nonzero()[0])
     given = ", ".join(map(repr, combinations[at]))
-    sides = [f"{_word(tensor[at])} for {given}" for tensor in (alone, among)]
+    sides = [f"{word(tensor[at])} for {given}" for tensor in (alone, among)]
     return [Mismatch(Place(output=output), Difference.VALUE, None, *sides)]
-
-
-def _word(element: torch.Tensor) -> str:
-    """An element as text: an integer as it is, a floating-point number only by its class."""
-    value = element.item()
-    if isinstance(value, complex):
-        return f"({_class(value.real)}, {_class(value.imag)})"
-    return _class(value) if isinstance(value, float) else repr(value)
-
-
-def _class(value: float) -> str:
-    if value != value:
-        return "nan"
-    return str(value) if value in (_INF, -_INF, 0.0) else "a number"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -60,7 +62,7 @@ def confirmed(
     if not pairs:  # a number, not a tensor
         return mismatches
     changing = [_changing(call.op, make, [index for index, *_ in pairs], unstable) for make in makers]
-    wrong: set[Place] = set()
+    shown: dict[Place, tuple[str, str]] = {}
     for at, (index, place, p, a) in enumerate(pairs):
         kept = torch.ones_like(a, dtype=torch.bool)
         for masks in changing:
@@ -72,8 +74,40 @@ def confirmed(
         else:
             mask = wrong_elements(one, other, double.at(index), tolerance, kept)
         if mask.any():
-            wrong.add(place)
-    return [m for m in mismatches if m.kind is not Difference.VALUE or m.place in wrong]
+            first = tuple(int(index) for index in mask.nonzero()[0])
+            shown.setdefault(place, (_element(p, first), _element(a, first)))
+    return [_shown(m, shown) for m in mismatches if m.kind is not Difference.VALUE or m.place in shown]
+
+
+def _shown(mismatch: Mismatch, elements: dict[Place, tuple[str, str]]) -> Mismatch:
+    """A mismatch of values with the first element that differs."""
+    if mismatch.kind is not Difference.VALUE:
+        return mismatch
+    predicted, actual = elements[mismatch.place]
+    return replace(mismatch, predicted=f"{mismatch.predicted}, {predicted}", actual=f"{mismatch.actual}, {actual}")
+
+
+def _element(tensor: torch.Tensor, index: tuple[int, ...]) -> str:
+    """An element and its index as text: ``[0, 2] is nan``."""
+    return f"[{', '.join(map(str, index))}] is {word(tensor[index])}"
+
+
+def word(element: torch.Tensor) -> str:
+    """An element as text: an integer as it is, a floating-point number only by its class.
+
+    >>> word(torch.tensor(3)), word(torch.tensor(0.1)), word(torch.tensor(complex(0, float("nan"))))
+    ('3', 'a number', '(0.0, nan)')
+    """
+    value = element.item()
+    if isinstance(value, complex):
+        return f"({_class(value.real)}, {_class(value.imag)})"
+    return _class(value) if isinstance(value, float) else repr(value)
+
+
+def _class(value: float) -> str:
+    if math.isfinite(value) and value:
+        return "a number"
+    return str(value)
 
 
 def _pairs(
