@@ -298,13 +298,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", sorted(REFUSED))
-def test_what_torch_compile_refuses_too_raises(what):
+def test_what_torch_compile_refuses_too_is_unsupported(what):
     name, schema, impl = REFUSED[what]
     op = defined(name, schema, impl, impl)
     assert fallback_refuses(op)
     with pytest.raises(torch._dynamo.exc.BackendCompilerFailed, match="alias annotations"):
         torch.compile(lambda x: op(x), backend="aot_eager", fullgraph=True)(torch.zeros(2, 3))
-    expected = [("functionalize", "functionalized raises RuntimeError")]
+    expected = [("functionalize", "unsupported, functionalized raises RuntimeError")]
     assert findings(op, (torch.zeros(2, 3),), {}, ["fake", "functionalize"]) == expected
 
 

@@ -22,12 +22,13 @@ from torch._dispatch.python import enable_python_dispatcher, suspend_functionali
 from torch.utils._python_dispatch import _disable_current_modes
 
 from sweep.crossref.common import protocol
-from sweep.crossref.common.auto_functionalize import auto_functionalized, fallback_refuses
+from sweep.crossref.common.auto_functionalize import auto_functionalized, fallback_refuses, is_refused
 from sweep.crossref.common.comparison import Outcome, compare, describe
 from sweep.crossref.common.exemptions import VERSION
 from sweep.crossref.common.protocol import PreparedCall, Shared
 from sweep.crossref.common.refusals import prediction_ending
 from sweep.errors import ProcessUnusableError
+from sweep.findings.ending import Ending, EndingKind
 from sweep.findings.finding import WHOLE, Mismatch, Place
 from sweep.findings.kind import Difference
 from sweep.operators.inventory import qualified_name
@@ -80,7 +81,7 @@ class CrossRef(protocol.CrossRef):
         except ProcessUnusableError:
             raise
         except BaseException as error:  # the class of whatever the functionalized path raises is the finding
-            self._mismatches.append(_raised("functionalized", error))
+            self._mismatches.append(_raised(call.op, "functionalized", error))
         else:
             if _has_whole_form(call.op):
                 self._check_whole(call, form)
@@ -99,7 +100,7 @@ class CrossRef(protocol.CrossRef):
         except ProcessUnusableError:
             raise
         except BaseException as error:  # the class is the finding, since with autograd on it does not raise
-            self._mismatches.append(_raised("functionalized below autograd", error))
+            self._mismatches.append(_raised(call.op, "functionalized below autograd", error))
         ignored = (Difference.ALIASING, Difference.OFFSET)
         self._mismatches[before:] = [m for m in self._mismatches[before:] if m.kind not in ignored]
 
@@ -167,8 +168,11 @@ def _unknown_of_written(op: torch._ops.OpOverload) -> tuple[Difference, ...]:
     return (*layout, Difference.ALIASING) if fallback_refuses(op) else layout
 
 
-def _raised(side: str, error: BaseException) -> Mismatch:
-    return Mismatch(WHOLE, prediction_ending(side, error), None, "", type(error).__name__)
+def _raised(op: torch._ops.OpOverload, side: str, error: BaseException) -> Mismatch:
+    ending = prediction_ending(side, error)
+    if isinstance(error, RuntimeError) and ending.kind is EndingKind.RAISED and is_refused(op):
+        ending = Ending(EndingKind.UNSUPPORTED, ending.detail, side)
+    return Mismatch(WHOLE, ending, None, "", type(error).__name__)
 
 
 def _forget_functionalize() -> None:

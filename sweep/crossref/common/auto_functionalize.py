@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch._C import DispatchKey
 from torch._dispatch.python import suspend_functionalization
+from torch._higher_order_ops.auto_functionalize import can_auto_functionalize
 from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -27,6 +28,12 @@ def fallback_refuses(op: torch._ops.OpOverload) -> bool:
     if torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "Functionalize"):
         return False
     return any(a.alias_info is not None for a in (*op._schema.arguments, *op._schema.returns))
+
+
+@functools.cache
+def is_refused(op: torch._ops.OpOverload) -> bool:
+    """Whether functionalization refuses an overload by design: its fallback does, and so does auto-functionalization."""
+    return fallback_refuses(op) and not can_auto_functionalize(op)
 
 
 def auto_functionalized(op: torch._ops.OpOverload, *args: Any, **kwargs: Any) -> Any:
