@@ -234,6 +234,19 @@ def test_a_call_that_uses_an_empty_storage_is_not_kept():
     assert attempt([torch.zeros(0, 4), [0, 2, 2], [4, 2, 1]], {}, "test") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("aten.diagonal.default", [torch.zeros(0, 3, dtype=torch.complex64)]),  # its strides allow no view as bytes
+        ("aten._add_batch_dim.default", [torch.zeros(2, 3), 0, 1]),
+        ("quantized.linear_prepack_fp16.default", [torch.ones(8, 4), None]),
+    ],
+)
+def test_a_result_of_any_kind_is_compared_with_the_other_one(name, arguments):
+    attempt = attempts_of(resolve(name), name)
+    assert attempt(arguments, {}, "test") is None
+
+
 def test_a_call_that_writes_to_an_empty_storage_is_not_kept(library):
     library.define("pokes(Tensor x) -> ()")
     library.impl("pokes", lambda x: ctypes.memset(x.untyped_storage().data_ptr(), 1, 4) and None, "CPU")
