@@ -154,8 +154,8 @@ def _content(leaf: Any) -> Any:
         return str(leaf._type().qualified_name())
     if not isinstance(leaf, torch.Tensor):
         return leaf
-    is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor(leaf)
-    if not is_strided(leaf) or leaf.device.type != "cpu" or is_wrapped or not leaf.numel():
+    is_of_cpu = torch._C._dispatch_keys(leaf).has(torch._C.DispatchKey.CPU)  # unlike a batched tensor, which has no memory
+    if not is_strided(leaf) or not is_of_cpu or not leaf.numel():
         return leaf.layout, leaf.dtype, None if leaf.is_nested else leaf.shape
     plain = leaf.detach().resolve_conj().resolve_neg().contiguous()
     return leaf.dtype, leaf.shape, plain.reshape(-1).view(torch.uint8).numpy().tobytes()
