@@ -63,9 +63,9 @@ class _Arena:
         self._used = 0
 
     def copy(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
-        """Copy a storage into the arena. The copy of an empty one has an address too: that of the second redzone."""
+        """Copy a storage into the arena."""
         self._used = storage.nbytes()
-        inner = torch.from_numpy(np.ndarray((self._used,), np.uint8, self._bytes, _REDZONE))
+        inner = torch.frombuffer(self._bytes, dtype=torch.uint8, offset=_REDZONE, count=self._used)
         inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
         return inner.untyped_storage()
 
@@ -108,31 +108,28 @@ def _arena(pattern: bytes, number: int, size: int) -> _Arena:
 
 
 @contextmanager
-def between(arguments: Any, filling: Filling, written: Any = ()) -> Iterator[Any]:
+def between(arguments: Any, filling: Filling) -> Iterator[Any]:
     """Arguments with every strided CPU tensor on a copy of its storage between redzones; a shared storage stays shared.
 
     Args:
         arguments: any structure of lists, tuples and dictionaries.
         filling: content of the redzones.
-        written: those of the arguments that the call writes to. Their empty storages stay where they are: kernels resize them,
-            as no memory between redzones can be. Such a storage has no address, so that using it as it is ends the process every
-            time.
 
     Raises:
         WritesOutside: a redzone has changed meanwhile.
     """
     used: dict[int, tuple[_Arena, torch.UntypedStorage]] = {}
-    staying = _empty_storages(written)
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
         if not _may_move(tensor):
             return tensor
         storage = tensor.untyped_storage()
-        if storage._cdata in staying:
+        nbytes = storage.nbytes()
+        if not nbytes:
             return tensor
         copy = used.get(storage._cdata)
         if copy is None:
-            arena = _arena(_pattern(tensor.dtype, filling), len(used), storage.nbytes())
+            arena = _arena(_pattern(tensor.dtype, filling), len(used), nbytes)
             copy = used[storage._cdata] = arena, arena.copy(storage)
         return _on_copy(tensor, copy[1])
 
@@ -175,19 +172,6 @@ def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -
     if isinstance(value, dict):
         return {name: _map_tensors(function, item) for name, item in value.items()}
     return value
-
-
-def _empty_storages(arguments: Any) -> set[int]:
-    """The addresses of those storages of strided CPU tensors that have 0 bytes."""
-    found: set[int] = set()
-
-    def find(tensor: torch.Tensor) -> torch.Tensor:
-        if _may_move(tensor) and not tensor.untyped_storage().nbytes():
-            found.add(tensor.untyped_storage()._cdata)
-        return tensor
-
-    _map_tensors(find, arguments)
-    return found
 
 
 def _may_move(tensor: torch.Tensor) -> bool:

@@ -39,7 +39,7 @@ _ENVIRONMENT = {
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "KINETO_LOG_LEVEL": "99",
-    # Without its cache per thread, glibc fills all new memory as M_PERTURB says (see crossref/common/memory.py).
+    # Without its cache per thread, glibc fills all new memory as M_PERTURB says (see calls/new_memory.py).
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # else `torch.cuda.is_available()` initializes CUDA, and no forked child can use it
 }

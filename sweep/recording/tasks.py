@@ -16,6 +16,7 @@ import torch
 
 from sweep.calls.call import Call
 from sweep.calls.codec import build
+from sweep.calls.new_memory import filled
 from sweep.calls.printing import written
 from sweep.errors import UnknownTaskError
 from sweep.execution.accelerator import check_not_lost, limit_memory, waiter
@@ -23,7 +24,6 @@ from sweep.operators.inventory import inventory, resolve
 from sweep.progress import Activity, Phase, Progress
 from sweep.recording.adapters import adapter_names, load_adapter, load_derivation
 from sweep.recording.attempts import Attempts
-from sweep.recording.memory import zeroed
 from sweep.recording.outcome import AttemptPlan, TaskOutcome
 from sweep.recording.recorded import RecordedCalls
 from sweep.recording.recorder import Recorder
@@ -90,7 +90,7 @@ def run_task(
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
     limit_memory(device, memory)
-    with zeroed():
+    with filled(0):  # some samples pass memory to which nothing was written, and some kernels read their own
         if task.stage:
             return _derive(task, device, Path(file), _recorded(known, device, task.stage), progress, plan or AttemptPlan())
         return _record(task, device, Path(file), progress)

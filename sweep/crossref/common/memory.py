@@ -6,32 +6,14 @@ accelerator, uninitialized elements are not recognized, and a value that differs
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 
-#: ``M_PERTURB`` of ``malloc.h``: new memory is filled with the complement of this byte, freed memory with the byte.
-_M_PERTURB = -6
+from sweep.calls.new_memory import filled
 
 #: Two bytes whose repetitions differ in every dtype, and that are neither zero nor a NaN as a floating-point number.
-_FIRST, _SECOND = 0xD3, 0x94
-
-_mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-
-
-@contextmanager
-def _filled(byte: int) -> Iterator[None]:
-    """Context in which the CPU's allocator fills new memory."""
-    if _mallopt is None:
-        yield
-        return
-    _mallopt(_M_PERTURB, byte)
-    try:
-        yield
-    finally:
-        _mallopt(_M_PERTURB, 0)
+_FIRST, _SECOND = 0x2C, 0x6B
 
 
 def runs(make: Callable[[], Sequence[torch.Tensor]]) -> list[Sequence[torch.Tensor]]:
@@ -50,7 +32,7 @@ def runs(make: Callable[[], Sequence[torch.Tensor]]) -> list[Sequence[torch.Tens
 
     results: list[Sequence[torch.Tensor]] = []
     for byte in (_FIRST, _FIRST, _SECOND, _SECOND):
-        with _filled(byte):
+        with filled(byte):
             results.append([kept(tensor) for tensor in make()])
     return results
 
