@@ -16,6 +16,7 @@ from torch._decomp import global_decomposition_table
 from sweep import crossref
 from sweep.calls.codec import encode
 from sweep.crossref import LATE_IMPORTS, decomposition
+from sweep.crossref.common import memory
 from sweep.crossref.common.comparison import Tolerance
 from sweep.crossref.common.reference import wrong_elements
 from sweep.errors import ProcessUnusableError
@@ -256,6 +257,14 @@ def test_random_numbers_are_not_compared_and_everything_else_is():
     decomposition.decompositions_of.cache_clear()
     assert [f.what for f in check(op, [x], ["decomposition"]).findings] == ["output 0 size[0]"]
     decomposition.decompositions_of.cache_clear()
+
+
+def test_bools_that_no_kernel_wrote_are_recognized_in_a_copy():
+    """Of every byte but zero, a copy makes the same."""
+    results = memory.runs(lambda: [torch.empty(5000, dtype=torch.bool).clone()])
+    changing = memory.changes([tensors[0] for tensors in results])
+    assert changing is not None
+    assert changing.all()
 
 
 def test_a_finding_names_the_table_and_a_function_in_both_is_checked_once():
