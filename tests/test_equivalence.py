@@ -160,6 +160,22 @@ def test_random_numbers_of_the_default_generator_are_the_same_twice():
     assert (result.status, result.compared) == (Status.AGREES, {"equivalence": 1})
 
 
+def test_a_generator_of_its_own_goes_on_from_call_to_call():
+    call = encode("aten.bernoulli.default", (torch.full((30,), 0.5),), {"generator": torch.Generator()}, device="cpu", source="t")
+    assert check(torch.ops.aten.bernoulli.default, [call], ["equivalence"]).findings == ()
+
+
+def test_what_a_path_keeps_for_itself_need_not_be_the_same():
+    call = encode("aten._linalg_det.default", (torch.ones(3, 3),), {}, device="cpu", source="test")
+    assert check(torch.ops.aten._linalg_det.default, [call], ["equivalence"]).status is Status.AGREES
+
+
+def test_sums_of_integers_in_floating_point_are_judged_by_their_largest_element():
+    x = torch.arange(1000, dtype=torch.int64).view(10, 100)
+    call = encode("aten.fft_fft.default", (x,), {}, device="cpu", source="test")
+    assert check(torch.ops.aten.fft_fft.default, [call], ["equivalence"]).findings == ()
+
+
 def test_a_form_that_is_refused_says_nothing():
     def only_contiguous(x):
         if not x.is_contiguous():

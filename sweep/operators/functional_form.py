@@ -13,20 +13,28 @@ from sweep.operators.overload import OverloadKind
 #: Endings by which the operator of an out= or in-place overload differs from the functional one in name.
 _ENDINGS = ("_out", "_")
 
+#: What a functional overload is told, and an out= overload takes from its out tensor.
+OPTIONS = frozenset({"dtype", "layout", "device", "pin_memory"})
+
 
 @functools.cache
 def functional_of(op: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
     """The overload with the same arguments, but for out= tensors, that writes to none of them; ``None`` if there is none.
+
+    That of an out= overload may take :data:`OPTIONS` in addition. Arguments go by their names; their order may be another one.
 
     >>> functional_of(torch.ops.aten.add.out), functional_of(torch.ops.aten.add_.Tensor)
     (<OpOverload(op='aten.add', overload='Tensor')>, <OpOverload(op='aten.add', overload='Tensor')>)
     """
     if kind_of(op) not in (OverloadKind.OUT, OverloadKind.IN_PLACE):
         return None
-    wanted = _arguments(op)
-    for functional in _candidates(op):
-        if _arguments(functional) == wanted and len(functional._schema.returns) == _number_of_results(op):
-            return functional
+    wanted, options = _arguments(op), OPTIONS if kind_of(op) is OverloadKind.OUT else frozenset()
+    for allowed in (frozenset[str](), options):
+        for functional in _candidates(op):
+            more = _arguments(functional) - wanted
+            is_same = wanted <= _arguments(functional) and {name for name, _ in more} <= allowed
+            if is_same and len(functional._schema.returns) == _number_of_results(op):
+                return functional
     return None
 
 
@@ -34,6 +42,8 @@ def _candidates(op: torch._ops.OpOverload) -> Iterator[torch._ops.OpOverload]:
     """The overloads that write to no argument, of the operator itself and of those named after it."""
     namespace, _, name = op._schema.name.partition("::")
     names = [name, *(name.removesuffix(ending) for ending in _ENDINGS if name.endswith(ending))]
+    if name.startswith("__i") and name.endswith("__"):
+        names.append(f"__{name[3:]}")  # __iand__ is the in-place form of __and__
     for packet in (getattr(getattr(torch.ops, namespace), each, None) for each in names if each):
         for overload in sorted(packet.overloads()) if packet is not None else ():
             candidate = getattr(packet, overload)
@@ -41,9 +51,9 @@ def _candidates(op: torch._ops.OpOverload) -> Iterator[torch._ops.OpOverload]:
                 yield candidate
 
 
-def _arguments(op: torch._ops.OpOverload) -> list[tuple[str, str]]:
+def _arguments(op: torch._ops.OpOverload) -> frozenset[tuple[str, str]]:
     """Name and type of every argument that is no out= tensor."""
-    return [(argument.name, str(argument.type)) for argument in op._schema.arguments if not argument.is_out]
+    return frozenset((argument.name, str(argument.type)) for argument in op._schema.arguments if not argument.is_out)
 
 
 def _number_of_results(op: torch._ops.OpOverload) -> int:

@@ -256,7 +256,21 @@ def _close(predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance) 
     if predicted.device != actual.device or is_strided(actual) != is_strided(predicted):
         return True
     pairs = zip(_strided_parts(predicted), _strided_parts(actual), strict=False)
-    return all(p.dtype != a.dtype or p.shape != a.shape or not unequal(p, a, tolerance).any() for p, a in pairs)
+    return all(
+        p.dtype != a.dtype or p.shape != a.shape or _same_bits(p, a) or not unequal(p, a, tolerance).any() for p, a in pairs
+    )
+
+
+#: Size of a dtype in bytes -> the integers of that size.
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two strided tensors of one dtype and size hold the same bits, as most that are compared do; quickly said."""
+    integers = _INTEGERS.get(one.element_size())
+    if integers is None or one.is_conj() or other.is_conj() or one.is_neg() or other.is_neg():
+        return False
+    return torch.equal(one.detach().view(integers), other.detach().view(integers))
 
 
 def unequal(predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance) -> torch.Tensor:

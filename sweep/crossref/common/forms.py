@@ -21,7 +21,7 @@ from sweep.crossref.common.comparison import Outcome, Tolerance
 from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall
 from sweep.crossref.common.values import Judged
 from sweep.findings.kind import Difference
-from sweep.operators.functional_form import functional_of
+from sweep.operators.functional_form import OPTIONS, functional_of
 from sweep.operators.inventory import kind_of, qualified_name
 from sweep.operators.overload import OverloadKind
 
@@ -43,6 +43,11 @@ _LAYOUT_IS_AN_ARGUMENT = {
     "aten.resize": "keeps the storage, not the elements, of a tensor that is not contiguous",
     "aten.resize_as_": "keeps the storage, not the elements, of a tensor that is not contiguous",
     "aten.resize_as": "keeps the storage, not the elements, of a tensor that is not contiguous",
+    "prims.resize": "keeps the storage, not the elements, of a tensor that is not contiguous",
+    "aten.set": "addresses the storage, not the elements",
+    "aten.set_": "addresses the storage, not the elements",
+    "aten.is_set_to": "compares the layouts",
+    "aten._has_same_storage_numel": "compares the storages",
     "aten.stride": "returns the layout",
     "aten.sym_stride": "returns the layout",
     "aten.storage_offset": "returns the layout",
@@ -51,6 +56,7 @@ _LAYOUT_IS_AN_ARGUMENT = {
     "aten.sym_is_contiguous": "returns the layout",
     "aten.is_strides_like_format": "returns the layout",
     "aten.is_non_overlapping_and_dense": "returns the layout",
+    "aten._debug_has_internal_overlap": "returns what the layout is like",
     "aten.is_conj": "returns a bit that a contiguous copy does not have",
     "aten.is_neg": "returns a bit that a contiguous copy does not have",
 }
@@ -118,15 +124,21 @@ class Twice(Form):
 
 
 class _Layout(Form):
-    """The call on copies of its arguments in another layout."""
+    """The call on copies of its arguments in another layout.
+
+    Attributes:
+        copies_outs: whether out= tensors are copied too.
+    """
+
+    copies_outs: ClassVar[bool] = True
 
     def applies(self, op: torch._ops.OpOverload, device: str) -> bool:
         takes_tensor = any("Tensor" in str(argument.type) for argument in op._schema.arguments)
-        # Random numbers are drawn in the order of the elements in memory.
-        is_random = torch.Tag.nondeterministic_seeded in op.tags
-        return takes_tensor and not is_random and qualified_name(op._name).rpartition(".")[0] not in _LAYOUT_IS_AN_ARGUMENT
+        return takes_tensor and not _is_about_layout(op)
 
     def sides(self, call: PreparedCall) -> Sides:
+        if call.seed is not None:
+            raise DoesNotApply("draws random numbers in the order of the elements in memory")
         tensors = _tensors(call.arguments())
         if not any(self.changes(tensor) for tensor in tensors):
             raise DoesNotApply("no argument of any call has another layout in this form")
@@ -138,6 +150,9 @@ class _Layout(Form):
 
     def _arguments(self, call: PreparedCall) -> Arguments:
         args, kwargs = tree_map_only(torch.Tensor, lambda t: self.copy(t) if self.changes(t) else t, call.arguments())
+        if not self.copies_outs:
+            given = call.arguments()[1]
+            kwargs |= {a.name: given[a.name] for a in call.op._schema.arguments if a.is_out and a.name in given}
         return args, kwargs
 
     def changes(self, tensor: torch.Tensor) -> bool:
@@ -167,6 +182,7 @@ class Strided(_Layout):
 
     name = "strided"
     labels = ("strided", "contiguous")
+    copies_outs = False  # a kernel that takes one for contiguous may write outside of it
     judged = Judged.PREDICTED
 
     def sides(self, call: PreparedCall) -> Sides:
@@ -189,49 +205,61 @@ class _Functional(Form):
     kind: ClassVar[OverloadKind]
 
     def applies(self, op: torch._ops.OpOverload, device: str) -> bool:
-        return kind_of(op) is self.kind and functional_of(op) is not None
+        return kind_of(op) is self.kind and functional_of(op) is not None and not _is_about_layout(op)
 
     def sides(self, call: PreparedCall) -> Sides:
         if _share_memory(_tensors(call.arguments())):
             raise DoesNotApply("writes to an argument that shares its memory with another one")
         actual = self._written(call)
         predicted = self._results(call)
-        if len(predicted) != len(actual):
+        dtypes = [tensor.dtype for tensor in _tensors(actual)]
+        given = [tensor.dtype for tensor in _tensors(predicted)]
+        if len(given) != len(dtypes):
             raise DoesNotApply("the functional overload returns another number of tensors")
-        is_cast = any(p.dtype != a.dtype for p, a in zip(predicted, actual, strict=True))
-        if is_cast and any(p.dtype != a.dtype and _loses(p.dtype, a.dtype) for p, a in zip(predicted, actual, strict=True)):
+        if any(p is not a and _loses(p, a) for p, a in zip(given, dtypes, strict=True)):
             raise DoesNotApply("the result does not fit the dtype that it is written to")
 
-        def cast(results: list[torch.Tensor]) -> Outcome:
-            return _result([p.to(a.dtype) for p, a in zip(results, actual, strict=True)])
+        def cast(results: list[Any]) -> Outcome:
+            wanted = iter(dtypes)
+            return _result(tree_map_only(torch.Tensor, lambda tensor: tensor.to(next(wanted)), results))
 
+        # For another layout, kernels take other loops, which may round differently. A complex number is the result of several
+        # operations, and how a compiler fuses them depends on whether it finds that the result overwrites an argument.
+        pairs = zip(_tensors(predicted), _tensors(actual), strict=True)
+        has_same_layout = all(not is_strided(p) or p.stride() == a.stride() for p, a in pairs)
+        is_exact = given == dtypes and has_same_layout and not any(dtype.is_complex for dtype in dtypes)
+        if call.seed is not None and not is_exact:
+            raise DoesNotApply("draws other random numbers for another dtype or layout")
         return Sides(
             cast(predicted),
             _result(actual),
             [lambda: cast(self._results(call)), lambda: _result(self._written(call))],
-            _coarsest([*predicted, *actual]) if is_cast else EXACT,
-            call if is_cast else None,
+            EXACT if is_exact else _coarsest([*_tensors(predicted), *_tensors(actual)]),
+            None if is_exact else call,
         )
 
-    def _results(self, call: PreparedCall) -> list[torch.Tensor]:
-        """What the functional overload returns."""
+    def _results(self, call: PreparedCall) -> list[Any]:
+        """What the functional overload returns, for each argument that the overload writes to."""
         functional = functional_of(call.op)
         assert functional is not None, "applies to overloads with a functional form only"
-        args, kwargs = call.arguments()
-        arguments = call.op._schema.arguments
-        kept = [value for value, argument in zip(args, arguments, strict=False) if not argument.is_out]
-        outs = {argument.name for argument in arguments if argument.is_out}
+        values = _by_name(call.op, call.arguments())
+        outs = _tensors([values.pop(a.name, None) for a in call.op._schema.arguments if a.is_out])
+        asked = {argument.name for argument in functional._schema.arguments}.difference(values)
+        if asked >= OPTIONS and outs:
+            values |= {"dtype": outs[0].dtype, "device": outs[0].device}
         _seed(call)
-        return _tensors(functional(*kept, **{name: value for name, value in kwargs.items() if name not in outs}))
+        result = functional(**values)
+        return list(result) if isinstance(result, tuple) else [result]
 
-    def _written(self, call: PreparedCall) -> list[torch.Tensor]:
-        """What the overload writes."""
+    def _written(self, call: PreparedCall) -> list[Any]:
+        """What the overload writes, for each argument that it writes to."""
         args, kwargs = call.arguments()
-        schema = call.op._schema.arguments
-        values = {**dict(zip((argument.name for argument in schema), args, strict=False)), **kwargs}
-        written = [a.name for a in schema if a.alias_info is not None and a.alias_info.is_write]
-        targets = _tensors([values.get(name) for name in written])
-        self.prepare(targets)
+        values = _by_name(call.op, (args, kwargs))
+        written = [a.name for a in call.op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+        targets = [values.get(name) for name in written]
+        if call.seed is not None and not all(_is_plain(tensor) for tensor in _tensors(targets) if is_strided(tensor)):
+            raise DoesNotApply("draws random numbers in the order of the elements in memory")
+        self.prepare(_tensors(targets))
         _seed(call)
         call.op(*args, **kwargs)
         return targets
@@ -281,6 +309,10 @@ class Device(Form):
         return Sides(on_cpu.repeated(), moved(call.actual), makers, Tolerance(), on_cpu)
 
 
+def _is_about_layout(op: torch._ops.OpOverload) -> bool:
+    return qualified_name(op._name).rpartition(".")[0] in _LAYOUT_IS_AN_ARGUMENT
+
+
 def _on_cpu(value: Any) -> Any:
     """A structure with every tensor and device on the CPU; strides and dtypes stay."""
 
@@ -292,6 +324,12 @@ def _on_cpu(value: Any) -> Any:
     return tree_map(moved, value)
 
 
+def _by_name(op: torch._ops.OpOverload, arguments: Arguments) -> dict[str, Any]:
+    """The arguments of a call by their names."""
+    args, kwargs = arguments
+    return {**dict(zip((argument.name for argument in op._schema.arguments), args, strict=False)), **kwargs}
+
+
 def _seed(call: PreparedCall) -> None:
     if call.seed is not None:
         torch.manual_seed(call.seed)
@@ -301,8 +339,8 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
-def _result(tensors: list[torch.Tensor]) -> Outcome:
-    return Outcome((), {}, tuple(tensors))
+def _result(values: list[Any]) -> Outcome:
+    return Outcome((), {}, values[0] if len(values) == 1 else tuple(values))
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

@@ -61,14 +61,24 @@ def wrong_elements(
     """
     wrong = unequal(judged, other, tolerance) & kept
     is_floating = other.dtype.is_floating_point or other.dtype.is_complex
-    if reference is None or not is_floating or reference.shape != other.shape or not wrong.any():
+    if not is_floating or not wrong.any():
         return wrong
-    j, o, r = wide(judged), wide(other), reference.to(wide(other).dtype)
+    j, o = wide(judged), wide(other)
+    if reference is None or reference.shape != other.shape or (reference.dtype != o.dtype and other.dtype != o.dtype):
+        return wrong & ~((j - o).abs() <= _norm_wise(o, kept, tolerance.of(judged, other)))
+    r = reference.to(o.dtype)
     error, other_error = (j - r).abs(), (o - r).abs()
     finite = torch.isfinite(other_error) & kept
     rtol, atol = tolerance.of(judged, other)
     allowed = (other_error[finite].max() if finite.any() else 0.0) + atol + rtol * r.abs()
     return wrong & ~(torch.isfinite(error) & (error <= allowed)) & ~_same_special(j, r)
+
+
+def _norm_wise(other: torch.Tensor, kept: torch.Tensor, tolerance: tuple[float, float]) -> torch.Tensor:
+    """The difference that is allowed where there is no reference: relative to the largest element, not to each."""
+    rtol, atol = tolerance
+    sizes = other.abs()[kept & torch.isfinite(other)]
+    return atol + rtol * (sizes.max() if sizes.numel() else torch.zeros((), dtype=torch.float64))
 
 
 def _same_special(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
