@@ -164,27 +164,24 @@ def read_input():
 # --- stand-ins for the entry points of ``execution.run``, for a supervisor ---------------------------------------------
 
 
-#: A size of allocations that Python itself hardly ever makes.
-_BLOCK = 1000
+#: Blocks of memory whose headers have been overwritten.
+_ruined = []
 
 
 def ruin_heap():
-    """Writes into freed memory, as a kernel does that writes past its tensors, and returns normally.
+    """Overwrites what the allocator keeps in front of a block, as a kernel does that writes past its tensors, and returns.
 
-    The allocator finds its own data there overwritten, and aborts the process, at one of the next allocations of that size.
+    The allocator finds that, and aborts the process, when the block is freed.
     """
-    libc = _libc()
-    blocks = [libc.malloc(_BLOCK) for _ in range(4)]
-    for block in blocks:
-        libc.free(block)
-    for block in blocks:
-        ctypes.memset(block, 0x41, 8)
+    block = _libc().malloc(1000)
+    ctypes.memset(block - 16, 0x41, 16)
+    _ruined.append(block)
 
 
 def use_heap():
     """Dies if the heap is ruined."""
     libc = _libc()
-    for block in [libc.malloc(_BLOCK) for _ in range(8)]:
+    for block in [*_ruined, *(libc.malloc(1000) for _ in range(8))]:
         libc.free(block)
 
 

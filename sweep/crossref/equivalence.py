@@ -91,6 +91,8 @@ class CrossRef(protocol.CrossRef):
             return _FORMS[form].sides(call).predicted
 
     def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
+        if call.changes_state:
+            raise DoesNotApply("changes the state of the process, under which it must not be made again")
         if form == POSITIONS:
             return self._at_positions(call)
         tensors = [tensor for _, tensor, _ in call.actual.inputs] + tree_leaves(call.actual.result)

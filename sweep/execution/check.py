@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -198,7 +198,9 @@ class _Loop:
             self._observations.add(at, CALL, error.mismatch())
             return
         finally:
-            self._restore(at)  # before the predictions, which must not run under what the real call has changed
+            changes_state = self._restore(at)  # before the predictions, which must not run under what the real call has changed
+        if changes_state:
+            prepared = replace(prepared, changes_state=True)
         for name, crossref, phases in self._crossrefs:
             started, compared = time.perf_counter(), False
             for phase in phases:
@@ -232,7 +234,9 @@ class _Loop:
         if self._is_random:
             torch.manual_seed(call.seed())
 
-    def _restore(self, at: int) -> None:
-        """Restores what the call has changed of the process's state; each change is a finding."""
-        for switch in self._guard.restore():
+    def _restore(self, at: int) -> bool:
+        """Restores what the call has changed of the process's state, if anything; each change is a finding."""
+        changed = self._guard.restore()
+        for switch in changed:
             self._observations.add(at, CALL, Mismatch(WHOLE, StateChange((switch,)), None, "", switch))
+        return bool(changed)

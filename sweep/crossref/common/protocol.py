@@ -33,12 +33,14 @@ class PreparedCall:
         arguments: returns the call's arguments: new copies each time if the overload writes to some, else always the same ones.
         returned: the outcome of the real call, which is made once and shared by all crossrefs; ``None`` if it did not return.
         seed: the random seed of the real call; ``None`` if the overload draws no random numbers.
+        changes_state: whether the real call left process-wide state changed, which was restored.
     """
 
     op: torch._ops.OpOverload
     arguments: Callable[[], Arguments]
     returned: Outcome | None
     seed: int | None = None
+    changes_state: bool = False
 
     @property
     def actual(self) -> Outcome:
