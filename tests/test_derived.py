@@ -229,6 +229,14 @@ def test_a_result_of_any_kind_is_compared_with_the_other_one(name, arguments):
     assert attempt(arguments, {}, "test") is None
 
 
+def test_an_out_overload_that_resizes_and_reads_outside_of_its_argument_is_not_kept():
+    name = "aten._reshape_alias_copy.out"
+    attempt = attempts_of(resolve(name), name)
+    out = {"out": torch.zeros((), dtype=torch.int64)}
+    assert isinstance(attempt([torch.tensor(3), [1, 3, 4], [12, 4, 1]], out, "test"), ReadsOutside)
+    assert attempt([torch.arange(12), [1, 3, 4], [12, 4, 1]], out, "test") is None
+
+
 def test_a_call_that_resizes_an_empty_argument_is_kept_unless_it_reads_outside_of_another(library):
     library.define("fills(Tensor x, int past, *, Tensor(a!) out) -> Tensor(a!)")
 

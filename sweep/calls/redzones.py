@@ -108,16 +108,18 @@ def _arena(pattern: bytes, number: int, size: int) -> _Arena:
 
 
 @contextmanager
-def between(arguments: Any, filling: Filling) -> Iterator[Any]:
+def between(arguments: Any, filling: Filling, fixed: Any = ()) -> Iterator[Any]:
     """Arguments with every strided CPU tensor on a copy of its storage between redzones; a shared storage stays shared.
 
     Args:
         arguments: any structure of lists, tuples and dictionaries.
         filling: content of the redzones.
+        fixed: those of the arguments whose storages stay where they are.
 
     Raises:
         WritesOutside: a redzone has changed meanwhile.
     """
+    staying = _storages(fixed)
     used: dict[int, tuple[_Arena, torch.UntypedStorage]] = {}
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
@@ -125,7 +127,7 @@ def between(arguments: Any, filling: Filling) -> Iterator[Any]:
             return tensor
         storage = tensor.untyped_storage()
         nbytes = storage.nbytes()
-        if not nbytes:
+        if not nbytes or storage._cdata in staying:
             return tensor
         copy = used.get(storage._cdata)
         if copy is None:
@@ -172,6 +174,19 @@ def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -
     if isinstance(value, dict):
         return {name: _map_tensors(function, item) for name, item in value.items()}
     return value
+
+
+def _storages(arguments: Any) -> set[int]:
+    """The identities of the storages of all strided CPU tensors in a structure."""
+    storages: set[int] = set()
+
+    def add(tensor: torch.Tensor) -> torch.Tensor:
+        if _may_move(tensor):
+            storages.add(tensor.untyped_storage()._cdata)
+        return tensor
+
+    _map_tensors(add, arguments)
+    return storages
 
 
 def _may_move(tensor: torch.Tensor) -> bool:

@@ -118,8 +118,16 @@ class BoundsCheck:
                 raise ReadsOutside(f"accepts it for what lies outside of the tensors that it is given; else: {error}") from None
 
     def _answer(self, call: Call, filling: Filling) -> Answer:
+        """The answer on memory between redzones; the arguments that the call resizes, if any, are left where they are."""
+        answer = self._answer_between(call, filling, resizes=False)
+        if self._is_mutable and isinstance(answer, Refusal) and answer.is_about_memory:
+            return self._answer_between(call, filling, resizes=True)
+        return answer
+
+    def _answer_between(self, call: Call, filling: Filling, *, resizes: bool) -> Answer:
         built = build(call, "cpu")
-        with redzones.between(built, filling) as (args, kwargs), _reproducible():
+        fixed = self._written(*built) if resizes else ()
+        with redzones.between(built, filling, fixed) as (args, kwargs), _reproducible():
             try:
                 with torch.no_grad():
                     result = self._op(*args, **kwargs)
@@ -129,6 +137,12 @@ class BoundsCheck:
                 return NoAnswer.NOT_MOVED
             shown = (result, args, kwargs) if self._is_mutable else result
             return Returned(tuple(leaf.shape if is_opaque(leaf, self._name) else _content(leaf) for leaf in _leaves(shown)))
+
+    def _written(self, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
+        """The arguments that the call writes to."""
+        schema = self._op._schema.arguments
+        values = {argument.name: value for argument, value in zip(schema, args, strict=False)} | kwargs
+        return [values[argument.name] for argument in schema if argument.is_write and argument.name in values]
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -34,8 +34,8 @@ class Reference:
         if call.seed is not None:
             torch.manual_seed(call.seed)
         args, kwargs = call.arguments()
-        args, kwargs = _doubled(args), {name: _doubled(value) for name, value in kwargs.items()}
         try:
+            args, kwargs = _doubled(args), {name: _doubled(value) for name, value in kwargs.items()}
             result = call.op(*args, **kwargs)
         except ProcessUnusableError:
             raise
