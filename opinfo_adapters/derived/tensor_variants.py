@@ -27,6 +27,17 @@ VARIED = 5
 #: Calls with more tensor elements are not varied: small ones show the same.
 _LARGEST = 20_000
 
+#: Variants that are not attempted, since they make a kernel use memory beside what it has allocated itself, where no redzone is:
+#: whether that crashes, and what it returns, is chance.
+_OMITTED = {
+    # A tensor with the neg bit is copied before the alias is made, which then reaches behind the copy.
+    "aten._reshape_alias_copy.default": {"neg", "conj"},
+    "aten._reshape_alias_copy.out": {"neg", "conj"},
+    # Writes to results of its own that have no elements.
+    "aten._transform_bias_rescale_qkv.default": {"empty"},
+    "aten._transform_bias_rescale_qkv.out": {"empty"},
+}
+
 
 def tasks(recorded: RecordedCalls) -> Iterable[str]:
     """Every overload that is called with a tensor."""
@@ -42,7 +53,7 @@ def run(task: str, recorded: RecordedCalls, attempts: Attempts) -> None:
     with_matrices = [call for call in calls if any(len(tensor.get("size", ())) > 1 for tensor in call.tensors)]
     for call in representatives(with_matrices or calls, VARIED):
         guessed = recorded.is_guess(call)
-        for variant in VARIANTS:
+        for variant in (name for name in VARIANTS if name not in _OMITTED.get(task, ())):
             for only_first in (False, True):
                 arguments = _varied(op, call, recorded.device, variant, only_first=only_first)
                 if arguments is not None:

@@ -60,7 +60,6 @@ class CrossRef(protocol.CrossRef):
         "aten.unfold_backward.out": "indexes outside of the memory that it allocates, so its answer is chance",
         **dict.fromkeys(
             (
-                "aten._reshape_alias_copy.out",
                 "aten.mkldnn_linear.default",
                 "aten.mkldnn_linear.out",
                 "aten.quantized_batch_norm.default",
