@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 import torch
 
@@ -69,6 +71,20 @@ def test_a_kernel_that_is_wrong_for_a_layout_is_reported_by_its_form_alone(name)
     assert findings(define(f"wrong_for_{name}", real), (x,)) == [(f"equivalence[{form}]", "output 0 value", 1)]
 
 
+def test_what_lies_behind_an_expanded_argument_is_no_part_of_a_finding():
+    def reads_behind(x):
+        return square(torch.tensor((ctypes.c_float * x.numel()).from_address(x.data_ptr())))
+
+    op = define("reads_behind", reads_behind)
+    result = check(op, [planted.call(op, torch.full((1,), 2.0).expand(3))], crossref.names())
+    [finding] = [f for f in result.findings if f.crossref == "equivalence"]
+    assert (finding.author, finding.what) == ("equivalence[contiguous]", "output 0 value")
+    assert (finding.predicted, finding.actual) == (
+        "float32 (3,) strides (1,), [1] is a number",
+        "float32 (3,) strides (1,), [1] is 0.0",
+    )
+
+
 def test_a_correct_kernel_is_silent_in_every_layout():
     tensors = [x for _, x, _ in LAYOUTS.values()]
     tensors += [x.to(torch.complex64).conj() for x in tensors] + [torch.zeros(0, 3).t(), torch.tensor(2.0), torch.arange(4)]
@@ -130,6 +146,23 @@ def test_an_out_overload_that_adds_to_what_it_finds_is_reported():
     assert of_variants(ops) == [[], [("equivalence[out=]", "output 0 value")]]
 
 
+def test_an_out_overload_that_takes_out_for_contiguous_is_no_reference_for_itself():
+    def in_memory_order(x, out):
+        out.as_strided(out.shape, torch.empty(out.shape).stride(), out.storage_offset()).copy_(square(x))
+        return out
+
+    ops = variants("takes_out_for_contiguous", square, out=in_memory_order)
+    x, kwargs = torch.arange(6.0).view(3, 2), {"out": torch.zeros(2, 3).t()}
+    call = encode("sweep_planted.takes_out_for_contiguous.out", (x,), kwargs, device="cpu", source="test")
+    result = check(ops[2], [call], ["equivalence", "fake"])
+    assert [(f.author, f.what) for f in result.findings] == [
+        ("equivalence[contiguous]", "output 0 value"),
+        ("equivalence[out=]", "output 0 value"),
+    ]
+    call = encode("sweep_planted.right_for_any_out.out", (x,), kwargs, device="cpu", source="test")
+    assert check(variants("right_for_any_out", square)[2], [call], ["equivalence", "fake"]).findings == ()
+
+
 def test_an_in_place_overload_that_rounds_differently_is_reported():
     ops = variants("rounds_in_place", lambda x: x / 3, in_place=lambda x: x.mul_(1 / 3))
     assert of_variants(ops) == [[("equivalence[in-place]", "output 0 value")], []]
@@ -174,6 +207,18 @@ def test_sums_of_integers_in_floating_point_are_judged_by_their_largest_element(
     x = torch.arange(1000, dtype=torch.int64).view(10, 100)
     call = encode("aten.fft_fft.default", (x,), {}, device="cpu", source="test")
     assert check(torch.ops.aten.fft_fft.default, [call], ["equivalence"]).findings == ()
+
+
+def test_a_sum_in_another_order_may_lose_what_cancellation_leaves():
+    def in_some_order(x):
+        order = [0, 1, 2] if x.stride(-1) == 1 else [0, 2, 1]
+        total = x.new_zeros(())
+        for at in order:
+            total = total + x[at]
+        return total
+
+    op = define("sum_in_some_order", in_some_order, fake=lambda x: x.new_empty(()))
+    assert findings(op, (torch.tensor([1000, -1000, 0.1], dtype=torch.float16),)) == []
 
 
 def test_a_form_that_is_refused_says_nothing():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -16,8 +16,8 @@ from torch._prims_common import make_contiguous_strides_for
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from sweep.calls.recipes import was_built
-from sweep.calls.tensors import is_strided
-from sweep.crossref.common.comparison import Outcome, Tolerance
+from sweep.calls.tensors import is_strided, on_storage
+from sweep.crossref.common.comparison import Outcome, Tolerance, wide
 from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall
 from sweep.crossref.common.values import Judged
 from sweep.findings.kind import Difference
@@ -72,6 +72,7 @@ class Sides:
         makers: compute each of the two again.
         tolerance: tolerance of the comparison.
         reference: the call whose outcome in double precision decides; ``None`` if the two sides must not round differently.
+        loosened: returns the tolerance of that decision; ``None`` for the tolerance of the comparison.
     """
 
     predicted: Outcome
@@ -79,6 +80,7 @@ class Sides:
     makers: Sequence[Callable[[], Outcome]]
     tolerance: Tolerance = EXACT
     reference: PreparedCall | None = None
+    loosened: Callable[[], Tolerance] | None = None
 
 
 class Form(abc.ABC):
@@ -109,6 +111,10 @@ class Form(abc.ABC):
         Raises:
             DoesNotApply: the call has no such form.
         """
+
+    def reproducible(self, call: PreparedCall, sides: Sides) -> Sides:
+        """Two outcomes that differ, as they are in every process; raises whatever computing them raises."""
+        return sides
 
 
 class Twice(Form):
@@ -146,7 +152,21 @@ class _Layout(Form):
             raise DoesNotApply("writes to an argument that shares its memory with another one")
         copied = PreparedCall(call.op, functools.partial(self._arguments, call), None)
         trusted = copied if self.judged is Judged.ACTUAL else call
-        return Sides(copied.repeated(), call.actual, [copied.repeated, call.repeated], Tolerance(), trusted)
+        return Sides(
+            copied.repeated(), call.actual, [copied.repeated, call.repeated], Tolerance(), trusted, lambda: _rounding(call)
+        )
+
+    def reproducible(self, call: PreparedCall, sides: Sides) -> Sides:
+        """With zeros behind expanded arguments, where a kernel reads that takes them for contiguous."""
+
+        def arguments() -> Arguments:
+            args, kwargs = tree_map_only(torch.Tensor, _padded, call.arguments())
+            return args, kwargs
+
+        if not any(_is_short(tensor) for tensor in _tensors(call.arguments())):
+            return sides
+        padded = PreparedCall(call.op, arguments, None)
+        return replace(sides, actual=padded.repeated(), makers=[sides.makers[0], padded.repeated])
 
     def _arguments(self, call: PreparedCall) -> Arguments:
         args, kwargs = tree_map_only(torch.Tensor, lambda t: self.copy(t) if self.changes(t) else t, call.arguments())
@@ -235,21 +255,28 @@ class _Functional(Form):
             _result(actual),
             [lambda: cast(self._results(call)), lambda: _result(self._written(call))],
             EXACT if is_exact else _coarsest([*_tensors(predicted), *_tensors(actual)]),
-            None if is_exact else call,
+            None if is_exact else self._functional_call(call),
         )
 
     def _results(self, call: PreparedCall) -> list[Any]:
         """What the functional overload returns, for each argument that the overload writes to."""
+        result = self._functional_call(call).repeated().result
+        return list(result) if isinstance(result, tuple) else [result]
+
+    def _functional_call(self, call: PreparedCall) -> PreparedCall:
+        """The call of the functional overload; the overload itself, which may be wrong, is no reference."""
         functional = functional_of(call.op)
         assert functional is not None, "applies to overloads with a functional form only"
-        values = _by_name(call.op, call.arguments())
-        outs = _tensors([values.pop(a.name, None) for a in call.op._schema.arguments if a.is_out])
-        asked = {argument.name for argument in functional._schema.arguments}.difference(values)
-        if asked >= OPTIONS and outs:
-            values |= {"dtype": outs[0].dtype, "device": outs[0].device}
-        _seed(call)
-        result = functional(**values)
-        return list(result) if isinstance(result, tuple) else [result]
+
+        def arguments() -> Arguments:
+            values = _by_name(call.op, call.arguments())
+            outs = _tensors([values.pop(a.name, None) for a in call.op._schema.arguments if a.is_out])
+            asked = {argument.name for argument in functional._schema.arguments}.difference(values)
+            if asked >= OPTIONS and outs:
+                values |= {"dtype": outs[0].dtype, "device": outs[0].device}
+            return [], values
+
+        return PreparedCall(functional, arguments, None, call.seed)
 
     def _written(self, call: PreparedCall) -> list[Any]:
         """What the overload writes, for each argument that it writes to."""
@@ -349,6 +376,26 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     return is_regular and not tensor.storage_offset() and not tensor.is_conj() and not tensor.is_neg()
 
 
+def _is_short(tensor: torch.Tensor) -> bool:
+    """Whether the memory from a tensor's first element on does not hold as many elements as the tensor has."""
+    if not is_strided(tensor) or was_built(tensor):
+        return False
+    behind = tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.element_size()
+    return behind < tensor.numel() * tensor.element_size()
+
+
+def _padded(tensor: torch.Tensor) -> torch.Tensor:
+    """The same tensor on a copy of its storage that zeros follow, if it is short."""
+    if not _is_short(tensor):
+        return tensor
+    storage = tensor.untyped_storage()
+    padded = torch.zeros(storage.nbytes() + tensor.numel() * tensor.element_size(), dtype=torch.uint8, device=tensor.device)
+    padded[: storage.nbytes()] = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
+    new = on_storage(padded.untyped_storage(), tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride())
+    new = new.conj() if tensor.is_conj() else new
+    return torch._neg_view(new) if tensor.is_neg() else new
+
+
 def _share_memory(tensors: Sequence[torch.Tensor]) -> bool:
     """Whether two of the tensors are on one storage."""
     storages = [tensor.untyped_storage()._cdata for tensor in tensors if is_strided(tensor)]
@@ -366,6 +413,22 @@ def _loses(source: torch.dtype, target: torch.dtype) -> bool:
     """Whether values of one dtype need not fit another, so that converting them is not defined."""
     ranks = (source.is_complex and not target.is_complex, source.is_floating_point and not target.is_floating_point)
     return any(ranks) or (not source.is_complex and not source.is_floating_point and not torch.can_cast(source, target))
+
+
+def _rounding(call: PreparedCall) -> Tolerance:
+    """The tolerance of sums of the arguments' elements in any order, where cancellation leaves what was rounded away before.
+
+    It is relative to the largest element, and that of the least precise dtype; integers count as the default dtype. Results are
+    not asked for their largest element: a wrong one may hold anything.
+    """
+    arguments = [tensor.detach() for tensor in _tensors(call.arguments()) if is_strided(tensor)]
+    given = {tensor.dtype for tensor in [*arguments, *_tensors(call.actual.result)]}
+    dtypes = {dtype if dtype.is_floating_point or dtype.is_complex else torch.get_default_dtype() for dtype in given}
+    wide_ones = [wide(tensor).abs() for tensor in arguments]
+    finite = [tensor[torch.isfinite(tensor)] for tensor in wide_ones]
+    largest = max((float(tensor.max()) for tensor in finite if tensor.numel()), default=0.0)
+    coarsest = _coarsest([torch.empty(0, dtype=dtype) for dtype in dtypes])
+    return Tolerance(coarsest.rtol, (coarsest.atol or 0.0) + (coarsest.rtol or 0.0) * largest)
 
 
 def _coarsest(tensors: Sequence[torch.Tensor]) -> Tolerance:
