@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -153,13 +154,19 @@ class CrossRef(protocol.CrossRef):
 """
 
 
+@contextmanager
+def added(name, text, folder, monkeypatch):
+    """Context in which there is a further crossref, added by adding its file."""
+    (folder / f"{name}.py").write_text(text)
+    monkeypatch.setattr(crossref, "__path__", [*crossref.__path__, str(folder)])
+    yield
+    sys.modules.pop(f"sweep.crossref.{name}", None)
+
+
 @pytest.fixture
 def twice(tmp_path, monkeypatch):
-    """The crossref ``twice``, added by adding its file."""
-    (tmp_path / "twice.py").write_text(TWICE)
-    monkeypatch.setattr(crossref, "__path__", [*crossref.__path__, str(tmp_path)])
-    yield
-    sys.modules.pop("sweep.crossref.twice", None)
+    with added("twice", TWICE, tmp_path, monkeypatch):
+        yield
 
 
 @pytest.mark.usefixtures("twice")
@@ -210,11 +217,8 @@ class CrossRef(protocol.CrossRef):
 
 @pytest.fixture
 def scaled(tmp_path, monkeypatch):
-    """The crossref ``scaled``, which has two forms."""
-    (tmp_path / "scaled.py").write_text(SCALED)
-    monkeypatch.setattr(crossref, "__path__", [*crossref.__path__, str(tmp_path)])
-    yield
-    sys.modules.pop("sweep.crossref.scaled", None)
+    with added("scaled", SCALED, tmp_path, monkeypatch):
+        yield
 
 
 def sin_calls():

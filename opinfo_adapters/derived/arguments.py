@@ -13,12 +13,6 @@ import torch
 OMITTED = object()
 
 
-def bound(op: torch._ops.OpOverload, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by name, without those that are left to their default values."""
-    names = [a.name for a in op._schema.arguments]
-    return {**dict(zip(names, args, strict=False)), **kwargs}
-
-
 def unbound(op: torch._ops.OpOverload, values: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Arguments by name as positional and keyword arguments: by position up to the first one that is omitted or keyword-only."""
     args: list[Any] = []

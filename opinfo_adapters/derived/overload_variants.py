@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from opinfo_adapters.derived.arguments import OMITTED, bound, converted, type_of, unbound
+from opinfo_adapters.derived.arguments import OMITTED, converted, type_of, unbound
 from opinfo_adapters.derived.schema_guesses import guesses_for
 from opinfo_adapters.derived.selection import representatives
 from opinfo_adapters.derived.tensor_variants import sliced, transposed
@@ -24,6 +24,7 @@ from sweep.calls.codec import build
 from sweep.calls.tensors import is_strided
 from sweep.operators.inventory import form_signature, inventory, kind_of, resolve
 from sweep.operators.overload import OverloadKind
+from sweep.operators.schema import by_name
 from sweep.recording.attempts import Attempts
 from sweep.recording.recorded import RecordedCalls
 
@@ -122,7 +123,7 @@ def _carried(
     op: torch._ops.OpOverload, variant: torch._ops.OpOverload, call: Call, device: str, *, all_outs: bool
 ) -> Iterator[tuple[list[Any], dict[str, Any]]]:
     """The arguments of a variant's call as arguments of an overload; several if it has out= tensors."""
-    values = _converted(op, bound(variant, *build(call, device)))
+    values = _converted(op, by_name(variant, *build(call, device)))
     if values is None:
         return
     out_arguments = [argument for argument in op._schema.arguments if argument.is_out]

@@ -144,7 +144,7 @@ def between(arguments: Any, filling: Filling, fixed: Any = ()) -> Iterator[Any]:
 
 
 def on_longer(arguments: Any, filling: Filling) -> Any:
-    """Arguments with every strided CPU tensor on a copy of its storage that continues behind it, in memory that torch allocated.
+    """Arguments with every strided tensor on a copy of its storage that continues behind it, in memory that torch allocated.
 
     Args:
         arguments: as for :func:`between`.
@@ -158,8 +158,9 @@ def on_longer(arguments: Any, filling: Filling) -> Any:
         storage = tensor.untyped_storage()
         if storage._cdata not in longer:
             length = (storage.nbytes() + _REDZONE) // tensor.dtype.itemsize
-            whole = torch.full((length,), _filler(tensor.dtype, filling), dtype=tensor.dtype)
-            whole.view(torch.uint8)[: storage.nbytes()].copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
+            whole = torch.full((length,), _filler(tensor.dtype, filling), dtype=tensor.dtype, device=storage.device)
+            own = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+            whole.view(torch.uint8)[: storage.nbytes()].copy_(own)
             longer[storage._cdata] = whole.untyped_storage()
         return _on_copy(tensor, longer[storage._cdata])
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_u
 
 from sweep.calls.tensors import is_strided
 from sweep.crossref.common import protocol
-from sweep.crossref.common.comparison import Outcome, Tolerance, compare
+from sweep.crossref.common.comparison import Outcome, Tolerance, coarsest, compare
 from sweep.crossref.common.protocol import DoesNotApply, PreparedCall
 from sweep.crossref.common.values import Judged, confirmed
 from sweep.errors import ProcessUnusableError
@@ -64,8 +64,7 @@ class CrossRef(protocol.CrossRef):
             DoesNotApply: it returned ``NotImplemented``.
             ProcessUnusableError: it wrote to an argument that the operator does not write to, and which others share.
         """
-        if call.seed is not None:
-            torch.manual_seed(call.seed)
+        call.reseed()
         args, kwargs = call.arguments()
         unwritten = [] if call.op._schema.is_mutable else [(t, t._version) for _, t, _ in Outcome(args, kwargs, None).inputs]
         try:
@@ -132,10 +131,7 @@ def _tolerance(call: PreparedCall) -> Tolerance:
     """
     tensors = [tensor for _, tensor, _ in call.actual.inputs] + tree_leaves(call.actual.result)
     floating = [t for t in tensors if isinstance(t, torch.Tensor) and (t.is_floating_point() or t.is_complex())]
-    tolerances = [Tolerance().of(tensor, tensor) for tensor in floating]
-    if not tolerances:
-        return Tolerance()
-    return Tolerance(max(rtol for rtol, _ in tolerances), max(atol for _, atol in tolerances))
+    return coarsest(floating) if floating else Tolerance()
 
 
 def _as_returned(op: torch._ops.OpOverload, result: Any) -> Any:

@@ -25,16 +25,17 @@ from sweep.findings.ending import EndingKind, ending_of
 from sweep.findings.finding import Mismatch
 from sweep.operators.inventory import kind_of, qualified_name
 from sweep.operators.overload import OverloadKind
+from sweep.operators.schema import is_random
 
 _FORMS: dict[str, Form] = {form.name: form for form in (Twice(), Contiguous(), Strided(), Out(), InPlace(), Device())}
 
 #: Calls with a larger tensor, of which there are few, are left out: some take seconds, and a form that differs is made ten times.
 _LARGEST = 200_000
 
-#: What only the path through a kernel needs that was taken: the bag of each index, and the like.
+#: Outputs that hold bookkeeping of the path taken through the kernel, such as the bag of each index.
 _BAGS = (1, 2, 3)
 
-#: Overload -> outputs that may differ between two forms which both are right.
+#: Overload -> positions of outputs for which several values are right.
 _NO_UNIQUE_ANSWER = {
     **dict.fromkeys(("aten._embedding_bag.default", "aten._embedding_bag.out"), _BAGS),
     **dict.fromkeys(("aten._embedding_bag_forward_only.default", "aten._embedding_bag_forward_only.out"), _BAGS),
@@ -59,10 +60,7 @@ class CrossRef(protocol.CrossRef):
         "aten.unfold_backward.default": "indexes outside of the memory that it allocates, so its answer is chance",
         "aten.unfold_backward.out": "indexes outside of the memory that it allocates, so its answer is chance",
         **dict.fromkeys(
-            (
-                "aten.mkldnn_linear.default",
-                "aten.mkldnn_linear.out",
-            ),
+            ("aten.mkldnn_linear.default", "aten.mkldnn_linear.out"),
             "takes its arguments for contiguous and reads outside of those that are not, so its answer is chance",
         ),
         "aten.linalg_lstsq.out": "rounds differently for another alignment of the memory that it allocates",
@@ -80,8 +78,7 @@ class CrossRef(protocol.CrossRef):
 
     def forms(self, op: torch._ops.OpOverload) -> Sequence[str]:
         names = [name for name, form in _FORMS.items() if form.applies(op, self.shared.device)]
-        is_random = torch.Tag.nondeterministic_seeded in op.tags
-        if torch.Tag.pointwise in op.tags and kind_of(op) is OverloadKind.FUNCTIONAL and not is_random:
+        if torch.Tag.pointwise in op.tags and kind_of(op) is OverloadKind.FUNCTIONAL and not is_random(op):
             names.append(POSITIONS)
         return names
 

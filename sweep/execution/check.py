@@ -18,12 +18,13 @@ from sweep.execution.accelerator import prediction, waiter
 from sweep.execution.checkpoints import Checkpoint, Observations
 from sweep.execution.examples import Examples
 from sweep.execution.process_state import StateGuard
-from sweep.execution.real_call import RealCallEndedError, arguments_of, is_random, own_randomness, prepare
+from sweep.execution.real_call import RealCallEndedError, arguments_of, own_randomness, prepare
 from sweep.findings.ending import Ending, EndingKind, ending_of
 from sweep.findings.finding import CALL, WHOLE, Finding, Mismatch, Result, ordered
 from sweep.findings.kind import StateChange
 from sweep.findings.reason import Reason, ReasonKind
 from sweep.operators import process_group
+from sweep.operators.schema import is_random
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
 
 _REAL = Phase(Activity.REAL)
@@ -170,7 +171,6 @@ class _Loop:
         ]
         self.not_compared = ""
         self._guard = StateGuard()
-        self._is_random = is_random(checker.op)
 
     def run(self) -> int:
         """Checks the calls that are not done or skipped, and returns how many were given up for time."""
@@ -193,7 +193,7 @@ class _Loop:
         checker.progress.beat(at, _REAL)
         arguments = arguments_of(checker.op, call, checker.device, self._wait)
         try:
-            prepared = prepare(checker.op, arguments, self._wait, call.seed() if self._is_random else None)
+            prepared = prepare(checker.op, arguments, self._wait, call.seed() if is_random(checker.op) else None)
         except RealCallEndedError as error:
             self._observations.add(at, CALL, error.mismatch())
             return
@@ -206,13 +206,13 @@ class _Loop:
             for phase in phases:
                 if (at, name, phase.form) not in checker.skipped.predictions:
                     checker.progress.beat(at, phase)
-                    compared |= self._predict(at, call, phase, crossref, prepared)
+                    compared |= self._predict(at, phase, crossref, prepared)
             self._observations.count(name, compared=compared, seconds=time.perf_counter() - started)
         self._restore(at)
 
-    def _predict(self, at: int, call: Call, phase: Phase, crossref: CrossRef, prepared: PreparedCall) -> bool:
+    def _predict(self, at: int, phase: Phase, crossref: CrossRef, prepared: PreparedCall) -> bool:
         """Checks one form of a crossref on a call, and returns whether it applies."""
-        self._seed(call)
+        prepared.reseed()
         try:
             mismatches = crossref.check(prepared, phase.form)
         except DoesNotApply as reason:
@@ -229,10 +229,6 @@ class _Loop:
         for mismatch in mismatches:
             self._observations.add(at, phase.crossref, mismatch, phase.form)
         return True
-
-    def _seed(self, call: Call) -> None:
-        if self._is_random:
-            torch.manual_seed(call.seed())
 
     def _restore(self, at: int) -> bool:
         """Restores what the call has changed of the process's state, if anything; each change is a finding."""

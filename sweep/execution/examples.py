@@ -12,9 +12,10 @@ from sweep.calls.printing import FILLS, arguments, expression, written
 from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply
 from sweep.errors import ProcessUnusableError
 from sweep.execution.accelerator import check_not_lost
-from sweep.execution.real_call import RealCallEndedError, is_random, prepare
+from sweep.execution.real_call import RealCallEndedError, prepare
 from sweep.findings.finding import Finding, Key, Mismatch
 from sweep.operators.libraries import imported
+from sweep.operators.schema import is_random
 
 #: How many of the calls that show a finding are tried, smallest first, for one that can be pasted.
 _TRIED = 4

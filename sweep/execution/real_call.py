@@ -85,11 +85,6 @@ def prepare(
     return PreparedCall(op, arguments, Outcome(args, kwargs, result), seed)
 
 
-def is_random(op: torch._ops.OpOverload) -> bool:
-    """Whether an overload draws from the default generator."""
-    return torch.Tag.nondeterministic_seeded in op.tags
-
-
 def own_randomness(device: str) -> AbstractContextManager[None]:
     """Context in which the default generators may be seeded; restores the process's states afterwards."""
     place = torch.device(device)

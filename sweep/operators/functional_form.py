@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import torch
 
-from sweep.operators.inventory import kind_of
+from sweep.operators.inventory import form_signature, kind_of
 from sweep.operators.overload import OverloadKind
+from sweep.operators.schema import written_names
 
 #: Endings by which the operator of an out= or in-place overload differs from the functional one in name.
 _ENDINGS = ("_out", "_")
 
-#: What a functional overload is told, and an out= overload takes from its out tensor.
+#: Arguments of a functional overload for which an out= overload has its out tensor.
 OPTIONS = frozenset({"dtype", "layout", "device", "pin_memory"})
 
 
@@ -28,12 +29,12 @@ def functional_of(op: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
     """
     if kind_of(op) not in (OverloadKind.OUT, OverloadKind.IN_PLACE):
         return None
-    wanted, options = _arguments(op), OPTIONS if kind_of(op) is OverloadKind.OUT else frozenset()
+    wanted, options = _signature(op), OPTIONS if kind_of(op) is OverloadKind.OUT else frozenset()
     for allowed in (frozenset[str](), options):
         for functional in _candidates(op):
-            more = _arguments(functional) - wanted
-            is_same = wanted <= _arguments(functional) and {name for name, _ in more} <= allowed
-            if is_same and len(functional._schema.returns) == _number_of_results(op):
+            more = _signature(functional) - wanted
+            is_same = wanted <= _signature(functional) and {name for name, _ in more} <= allowed
+            if is_same and len(functional._schema.returns) == len(written_names(op)):
                 return functional
     return None
 
@@ -51,11 +52,5 @@ def _candidates(op: torch._ops.OpOverload) -> Iterator[torch._ops.OpOverload]:
                 yield candidate
 
 
-def _arguments(op: torch._ops.OpOverload) -> frozenset[tuple[str, str]]:
-    """Name and type of every argument that is no out= tensor."""
-    return frozenset((argument.name, str(argument.type)) for argument in op._schema.arguments if not argument.is_out)
-
-
-def _number_of_results(op: torch._ops.OpOverload) -> int:
-    """How many results a functional form of an overload has: one for each argument that the overload writes to."""
-    return sum(argument.alias_info is not None and argument.alias_info.is_write for argument in op._schema.arguments)
+def _signature(op: torch._ops.OpOverload) -> frozenset[tuple[str, str]]:
+    return frozenset(form_signature(op))

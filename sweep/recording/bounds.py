@@ -21,6 +21,7 @@ from sweep.calls.codec import build
 from sweep.calls.recipes import is_opaque
 from sweep.calls.redzones import Filling
 from sweep.calls.tensors import is_strided
+from sweep.operators.schema import by_name, written_names
 
 #: torch's words for memory that it has not allocated itself, and can therefore not resize.
 _NOT_RESIZABLE = "not resizable"
@@ -140,9 +141,8 @@ class BoundsCheck:
 
     def _written(self, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
         """The arguments that the call writes to."""
-        schema = self._op._schema.arguments
-        values = {argument.name: value for argument, value in zip(schema, args, strict=False)} | kwargs
-        return [values[argument.name] for argument in schema if argument.is_write and argument.name in values]
+        values = by_name(self._op, args, kwargs)
+        return [values[name] for name in written_names(self._op) if name in values]
 
 
 def _leaves(value: Any) -> Iterator[Any]:

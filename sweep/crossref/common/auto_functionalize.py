@@ -21,6 +21,8 @@ from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTens
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from sweep.operators.schema import by_name, written_names
+
 
 @functools.cache
 def fallback_refuses(op: torch._ops.OpOverload) -> bool:
@@ -88,7 +90,6 @@ def _value(tensor: torch.Tensor) -> torch.Tensor:
 
 def _written(op: torch._ops.OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:
     """The functional tensors among the arguments that the schema declares as written to."""
-    arguments = {**dict(zip((a.name for a in op._schema.arguments), args, strict=False)), **kwargs}
-    names = [a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    leaves = tree_leaves([arguments.get(name) for name in names])
+    arguments = by_name(op, args, kwargs)
+    leaves = tree_leaves([arguments.get(name) for name in written_names(op)])
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and torch._is_functional_tensor(leaf)]

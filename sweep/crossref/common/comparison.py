@@ -7,7 +7,7 @@ of size 1, no empty tensor), and a size that depends on data is a wildcard. Valu
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,12 @@ class Tolerance:
         """Relative and absolute tolerance for a pair of tensors."""
         rtol, atol = default_tolerances(predicted, actual)
         return rtol if self.rtol is None else self.rtol, atol if self.atol is None else self.atol
+
+
+def coarsest(tensors: Iterable[torch.Tensor]) -> Tolerance:
+    """The default tolerance of the least precise of some tensors."""
+    pairs = [Tolerance().of(tensor, tensor) for tensor in tensors]
+    return Tolerance(max(rtol for rtol, _ in pairs), max(atol for _, atol in pairs))
 
 
 def compare(op: torch._ops.OpOverload, predicted: Outcome, actual: Outcome, tolerance: Tolerance | None = None) -> list[Mismatch]:
@@ -266,7 +272,7 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two strided tensors of one dtype and size hold the same bits, as most that are compared do; quickly said."""
+    """Whether two strided tensors of one dtype and size hold the same bits: a fast path, which most pairs take."""
     integers = _INTEGERS.get(one.element_size())
     if integers is None or one.is_conj() or other.is_conj() or one.is_neg() or other.is_neg():
         return False
@@ -282,6 +288,11 @@ def unequal(predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance)
         return predicted != actual
     rtol, atol = tolerance.of(predicted, actual)
     return ~torch.isclose(wide(predicted), wide(actual), rtol=rtol, atol=atol, equal_nan=True)
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The elements at which two tensors of one size are equal, as a mask; NaN equals NaN."""
+    return (one == other) | ((one != one) & (other != other))
 
 
 def wide(tensor: torch.Tensor) -> torch.Tensor:

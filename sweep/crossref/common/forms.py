@@ -16,14 +16,16 @@ from torch._prims_common import make_contiguous_strides_for
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from sweep.calls.recipes import was_built
-from sweep.calls.tensors import is_strided, on_storage
-from sweep.crossref.common.comparison import Outcome, Tolerance, wide
+from sweep.calls.redzones import Filling, on_longer
+from sweep.calls.tensors import is_strided
+from sweep.crossref.common.comparison import Outcome, Tolerance, coarsest, wide
 from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall
 from sweep.crossref.common.values import Judged
 from sweep.findings.kind import Difference
 from sweep.operators.functional_form import OPTIONS, functional_of
 from sweep.operators.inventory import kind_of, qualified_name
 from sweep.operators.overload import OverloadKind
+from sweep.operators.schema import by_name, is_random, written_names
 
 #: Tolerance of forms that run the same arithmetic in the same order.
 EXACT = Tolerance(0.0, 0.0)
@@ -56,7 +58,7 @@ _LAYOUT_IS_AN_ARGUMENT = {
     "aten.sym_is_contiguous": "returns the layout",
     "aten.is_strides_like_format": "returns the layout",
     "aten.is_non_overlapping_and_dense": "returns the layout",
-    "aten._debug_has_internal_overlap": "returns what the layout is like",
+    "aten._debug_has_internal_overlap": "returns a property of the layout",
     "aten.is_conj": "returns a bit that a contiguous copy does not have",
     "aten.is_neg": "returns a bit that a contiguous copy does not have",
 }
@@ -158,14 +160,9 @@ class _Layout(Form):
 
     def reproducible(self, call: PreparedCall, sides: Sides) -> Sides:
         """With zeros behind expanded arguments, where a kernel reads that takes them for contiguous."""
-
-        def arguments() -> Arguments:
-            args, kwargs = tree_map_only(torch.Tensor, _padded, call.arguments())
-            return args, kwargs
-
         if not any(_is_short(tensor) for tensor in _tensors(call.arguments())):
             return sides
-        padded = PreparedCall(call.op, arguments, None)
+        padded = PreparedCall(call.op, lambda: on_longer(call.arguments(), Filling.ZEROS), None)
         return replace(sides, actual=padded.repeated(), makers=[sides.makers[0], padded.repeated])
 
     def _arguments(self, call: PreparedCall) -> Arguments:
@@ -254,7 +251,7 @@ class _Functional(Form):
             cast(predicted),
             _result(actual),
             [lambda: cast(self._results(call)), lambda: _result(self._written(call))],
-            EXACT if is_exact else _coarsest([*_tensors(predicted), *_tensors(actual)]),
+            EXACT if is_exact else coarsest([*_tensors(predicted), *_tensors(actual)]),
             None if is_exact else self._functional_call(call),
         )
 
@@ -269,7 +266,7 @@ class _Functional(Form):
         assert functional is not None, "applies to overloads with a functional form only"
 
         def arguments() -> Arguments:
-            values = _by_name(call.op, call.arguments())
+            values = by_name(call.op, *call.arguments())
             outs = _tensors([values.pop(a.name, None) for a in call.op._schema.arguments if a.is_out])
             asked = {argument.name for argument in functional._schema.arguments}.difference(values)
             if asked >= OPTIONS and outs:
@@ -281,13 +278,12 @@ class _Functional(Form):
     def _written(self, call: PreparedCall) -> list[Any]:
         """What the overload writes, for each argument that it writes to."""
         args, kwargs = call.arguments()
-        values = _by_name(call.op, (args, kwargs))
-        written = [a.name for a in call.op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-        targets = [values.get(name) for name in written]
+        values = by_name(call.op, args, kwargs)
+        targets = [values.get(name) for name in written_names(call.op)]
         if call.seed is not None and not all(_is_plain(tensor) for tensor in _tensors(targets) if is_strided(tensor)):
             raise DoesNotApply("draws random numbers in the order of the elements in memory")
         self.prepare(_tensors(targets))
-        _seed(call)
+        call.reseed()
         call.op(*args, **kwargs)
         return targets
 
@@ -324,7 +320,7 @@ class Device(Form):
 
     def applies(self, op: torch._ops.OpOverload, device: str) -> bool:
         # The two generators give other numbers for the same seed.
-        return torch.device(device).type != "cpu" and torch.Tag.nondeterministic_seeded not in op.tags
+        return torch.device(device).type != "cpu" and not is_random(op)
 
     def sides(self, call: PreparedCall) -> Sides:
         on_cpu = PreparedCall(call.op, lambda: _on_cpu(call.arguments()), None)
@@ -351,17 +347,6 @@ def _on_cpu(value: Any) -> Any:
     return tree_map(moved, value)
 
 
-def _by_name(op: torch._ops.OpOverload, arguments: Arguments) -> dict[str, Any]:
-    """The arguments of a call by their names."""
-    args, kwargs = arguments
-    return {**dict(zip((argument.name for argument in op._schema.arguments), args, strict=False)), **kwargs}
-
-
-def _seed(call: PreparedCall) -> None:
-    if call.seed is not None:
-        torch.manual_seed(call.seed)
-
-
 def _tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
@@ -382,18 +367,6 @@ def _is_short(tensor: torch.Tensor) -> bool:
         return False
     behind = tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.element_size()
     return behind < tensor.numel() * tensor.element_size()
-
-
-def _padded(tensor: torch.Tensor) -> torch.Tensor:
-    """The same tensor on a copy of its storage that zeros follow, if it is short."""
-    if not _is_short(tensor):
-        return tensor
-    storage = tensor.untyped_storage()
-    padded = torch.zeros(storage.nbytes() + tensor.numel() * tensor.element_size(), dtype=torch.uint8, device=tensor.device)
-    padded[: storage.nbytes()] = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
-    new = on_storage(padded.untyped_storage(), tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride())
-    new = new.conj() if tensor.is_conj() else new
-    return torch._neg_view(new) if tensor.is_neg() else new
 
 
 def _share_memory(tensors: Sequence[torch.Tensor]) -> bool:
@@ -427,11 +400,5 @@ def _rounding(call: PreparedCall) -> Tolerance:
     wide_ones = [wide(tensor).abs() for tensor in arguments]
     finite = [tensor[torch.isfinite(tensor)] for tensor in wide_ones]
     largest = max((float(tensor.max()) for tensor in finite if tensor.numel()), default=0.0)
-    coarsest = _coarsest([torch.empty(0, dtype=dtype) for dtype in dtypes])
-    return Tolerance(coarsest.rtol, (coarsest.atol or 0.0) + (coarsest.rtol or 0.0) * largest)
-
-
-def _coarsest(tensors: Sequence[torch.Tensor]) -> Tolerance:
-    """The tolerance of the least precise of some tensors."""
-    pairs = [Tolerance().of(tensor, tensor) for tensor in tensors]
-    return Tolerance(max(rtol for rtol, _ in pairs), max(atol for _, atol in pairs))
+    least_precise = coarsest([torch.empty(0, dtype=dtype) for dtype in dtypes])
+    return Tolerance(least_precise.rtol, (least_precise.atol or 0.0) + (least_precise.rtol or 0.0) * largest)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from sweep.calls.new_memory import filled
+from sweep.crossref.common.comparison import same
 
 #: Two bytes whose repetitions differ in every dtype and are no NaN as a floating-point number. One is zero: a kernel makes the
 #: same of every other byte of a bool.
@@ -52,23 +53,18 @@ def is_repeatable(results: Sequence[torch.Tensor]) -> torch.Tensor | None:
     if not _are_comparable(results):
         return None
     first, first_again, second, second_again = results
-    return ~_differ(first, first_again) & ~_differ(second, second_again)
+    return same(first, first_again) & same(second, second_again)
 
 
 def changes(results: Sequence[torch.Tensor]) -> torch.Tensor | None:
-    """The elements of a tensor that are not the same in all of :func:`runs`; arguments and result as above."""
+    """The elements of a tensor that are not the same in all of :func:`runs`; as :func:`is_repeatable`."""
     if not _are_comparable(results):
         return None
     mask = torch.zeros_like(results[0], dtype=torch.bool)
     for other in results[1:]:
-        mask |= _differ(results[0], other)
+        mask |= ~same(results[0], other)
     return mask
 
 
 def _are_comparable(results: Sequence[torch.Tensor]) -> bool:
     return all(other.shape == results[0].shape and other.dtype == results[0].dtype for other in results)
-
-
-def _differ(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Where two tensors differ; NaN equals NaN."""
-    return (one != other) & ~((one != one) & (other != other))

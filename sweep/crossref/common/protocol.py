@@ -48,10 +48,14 @@ class PreparedCall:
         assert self.returned is not None, "only a call that returned is checked"
         return self.returned
 
-    def repeated(self) -> Outcome:
-        """The outcome of the real call made once more, with the same random numbers; raises whatever it raises."""
+    def reseed(self) -> None:
+        """Gives the default generators the state that they had before the real call."""
         if self.seed is not None:
             torch.manual_seed(self.seed)
+
+    def repeated(self) -> Outcome:
+        """The outcome of the real call made once more, with the same random numbers; raises whatever it raises."""
+        self.reseed()
         args, kwargs = self.arguments()
         return Outcome(args, kwargs, self.op(*args, **kwargs))
 

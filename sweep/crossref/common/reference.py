@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sweep.crossref.common.comparison import Outcome, Tolerance, tensors_of, unequal, wide
+from sweep.crossref.common.comparison import Outcome, Tolerance, same, tensors_of, unequal, wide
 from sweep.crossref.common.protocol import PreparedCall
 from sweep.errors import ProcessUnusableError
 from sweep.findings.finding import Place
@@ -31,8 +31,7 @@ class Reference:
 
     def _computed(self) -> list[tuple[Place, torch.Tensor]]:
         call = self._call
-        if call.seed is not None:
-            torch.manual_seed(call.seed)
+        call.reseed()
         args, kwargs = call.arguments()
         try:
             args, kwargs = _doubled(args), {name: _doubled(value) for name, value in kwargs.items()}
@@ -71,7 +70,7 @@ def wrong_elements(
     finite = torch.isfinite(other_error) & kept
     rtol, atol = tolerance.of(judged, other)
     allowed = (other_error[finite].max() if finite.any() else 0.0) + atol + rtol * r.abs()
-    return wrong & ~(torch.isfinite(error) & (error <= allowed)) & ~_same_special(j, r)
+    return wrong & ~(torch.isfinite(error) & (error <= allowed)) & ~same(j, r)
 
 
 def _norm_wise(other: torch.Tensor, kept: torch.Tensor, tolerance: tuple[float, float]) -> torch.Tensor:
@@ -79,11 +78,6 @@ def _norm_wise(other: torch.Tensor, kept: torch.Tensor, tolerance: tuple[float, 
     rtol, atol = tolerance
     sizes = other.abs()[kept & torch.isfinite(other)]
     return atol + rtol * (sizes.max() if sizes.numel() else torch.zeros((), dtype=torch.float64))
-
-
-def _same_special(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Where two tensors hold the same infinity, or both NaN."""
-    return (one == other) | ((one != one) & (other != other))
 
 
 def _doubled(value: Any) -> Any:
