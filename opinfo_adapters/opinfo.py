@@ -10,7 +10,7 @@ import functools
 import importlib
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import mock
 
@@ -40,6 +40,9 @@ _SPARSE = {
 #: The database whose samples are jagged nested tensors, a subclass that decomposes itself in Python.
 _NESTED = "njt_op_db"
 
+#: Stands for a dtype in the name of a task that runs error inputs.
+_ERRORS = "errors"
+
 _SEED = 1234  # torch.testing._internal.common_utils.SEED, which OpInfo reseeds with before every sample
 
 
@@ -66,7 +69,7 @@ def databases() -> dict[str, list[Any]]:
 
 
 def tasks(device: str) -> Iterator[str]:
-    """One task per OpInfo and dtype: ``op_db/0123/nn.functional.relu/float32``."""
+    """One task per OpInfo and dtype, ``op_db/0123/nn.functional.relu/float32``, and one for its error inputs, ``.../errors``."""
     kind = torch.device(device).type
     for database, ops in databases().items():
         for index, op in enumerate(ops):
@@ -74,11 +77,17 @@ def tasks(device: str) -> Iterator[str]:
                 if database == _NESTED and dtype is not torch.float32:
                     continue  # as torch's own tests do: the structure of a jagged tensor does not depend on the dtype
                 yield f"{database}/{index:04}/{op.full_name}/{str(dtype).removeprefix('torch.')}"
+            if op.error_inputs_func is not None or op.error_inputs_sparse_func is not None:
+                yield f"{database}/{index:04}/{op.full_name}/{_ERRORS}"
 
 
 def run(task: str, device: str, recorder: Recorder) -> None:
-    """Runs every sample of one OpInfo and dtype."""
+    """Runs every sample of one OpInfo and dtype, or its error inputs."""
     database, index, rest = task.split("/", 2)
+    if rest.endswith(f"/{_ERRORS}"):
+        with _quick_samples(device):
+            _run_error_inputs(database, index, device, recorder)
+        return
     dtype = getattr(torch, rest.rpartition("/")[2])
     op = databases()[database][int(index)]
     kind = torch.device(device).type
@@ -93,6 +102,29 @@ def run(task: str, device: str, recorder: Recorder) -> None:
             if getattr(op, flag, False) and _has_sparse_samples(op, layout):
                 make = functools.partial(op.sample_inputs_sparse, layout, device, dtype)
                 _run_samples(make, op, task, recorder, backward=False)
+
+
+def _run_error_inputs(database: str, index: str, device: str, recorder: Recorder) -> None:
+    """Runs every error input of one OpInfo; the calls that it makes the operators refuse are recorded as such."""
+    op = databases()[database][int(index)]
+    source = f"{database}/{index}/{op.full_name}/{_ERRORS}"
+    try:
+        for error_input in _error_inputs(op, device):
+            sample = error_input.sample_input
+            with suppress(Exception), recorder.observe(source, refused=True):  # which one, and whether at all, is up to the call
+                op.op(sample.input, *sample.args, **sample.kwargs)
+    except Exception as error:  # an error input may be for another device or dtype; it is counted by name in the recording's log
+        recorder.failed(f"{source}: generating error inputs", error)
+
+
+def _error_inputs(op: Any, device: str) -> Iterator[Any]:
+    """The error inputs of an OpInfo, for strided tensors and for every sparse layout that it supports."""
+    if op.error_inputs_func is not None:
+        yield from op.error_inputs(device)
+    if op.error_inputs_sparse_func is not None:
+        for flag, layout in _SPARSE.items():
+            if getattr(op, flag, False):
+                yield from op.error_inputs_sparse(device, layout)
 
 
 def _has_sparse_samples(op: Any, layout: torch.layout) -> bool:

@@ -5,6 +5,7 @@ How live arguments become this form and come back lives in ``codec``. No torch.
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import json
 import math
@@ -18,6 +19,16 @@ ALIGNMENT = 64
 
 class Unrecordable(Exception):
     """An argument has no plain-data form. The message is a short reason without anything that differs from call to call."""
+
+
+class Recorded(enum.Enum):
+    """How a call ended when it was recorded, which decides what a sweep does with it; the value is its form in JSON."""
+
+    RETURNED = "returned"
+    #: The operator raised, as it does every time. Made only to see who accepts what it refuses.
+    REFUSED = "refused"
+    #: The operator used memory outside of its tensors. Made only between redzones.
+    OUT_OF_BOUNDS = "out of bounds"
 
 
 class StorageData(TypedDict):
@@ -88,6 +99,8 @@ class CallData(TypedDict):
     kwargs: dict[str, Any]
     tensors: list[TensorData]
     storages: list[StorageData]
+    #: Value of :class:`Recorded`; absent for a call that returned.
+    recorded: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -103,6 +116,7 @@ class Call:
         storages: one description per storage; tensors refer to them by position, so aliasing is kept.
         data: the values of the storages.
         variant: name of the variant that the call is of a recorded one; empty for a call as it was recorded.
+        recorded: how the call ended when it was recorded.
 
     >>> int_abs = Call("aten.abs.default", "example", [-1], {}, [], [], bytearray())
     >>> int_abs.key()
@@ -119,6 +133,7 @@ class Call:
     storages: list[StorageData]
     data: memoryview | bytearray = field(repr=False)
     variant: str = ""
+    recorded: Recorded = Recorded.RETURNED
 
     def key(self) -> str:
         """The identity of the call among those of its overload, as text.
@@ -134,9 +149,14 @@ class Call:
         return json.dumps(identity, sort_keys=True, separators=(",", ":"))
 
     def as_json(self) -> CallData:
-        """The call without its values, and with an ``id`` that is equal for two calls exactly if overload and key are."""
-        digest = hashlib.sha256(f"{self.overload} {self.key()}".encode()).hexdigest()[:24]
-        return {
+        """The call without its values.
+
+        Its ``id`` is equal for two calls exactly if overload, key and how they ended are: one that is refused for its values has
+        the key of one that returned.
+        """
+        ended = "" if self.recorded is Recorded.RETURNED else f" {self.recorded.value}"
+        digest = hashlib.sha256(f"{self.overload} {self.key()}{ended}".encode()).hexdigest()[:24]
+        data: CallData = {
             "overload": self.overload,
             "id": digest,
             "source": self.source,
@@ -146,6 +166,9 @@ class Call:
             "tensors": self.tensors,
             "storages": self.storages,
         }
+        if ended:
+            data["recorded"] = self.recorded.value
+        return data
 
     def seed(self) -> int:
         """Seed that depends on the key alone, so that neither the order of calls nor a selection changes random results."""

@@ -16,13 +16,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from sweep.calls.call import ALIGNMENT, Call, StorageData
+from sweep.calls.call import ALIGNMENT, Call, Recorded, StorageData
 from sweep.errors import CorpusError
 
 MANIFEST = "manifest.json"
 
 #: Version of the files' format; a corpus of another one is not read.
-FORMAT = 3
+FORMAT = 4
 
 _RECORD_AGAIN = "run `make record` to record again, or `python -m sweep record --corpus DIR` if the corpus lies elsewhere"
 
@@ -129,11 +129,15 @@ def load(folder: Path, name: str) -> list[Call]:
     described, data = read_arrays(path)
     view = memoryview(aligned(data))
     try:
-        return [
-            Call(name, c["source"], c["args"], c["kwargs"], c["tensors"], c["storages"], view, c["variant"]) for c in described
-        ]
-    except (KeyError, TypeError) as error:
+        return [_call(name, c, view) for c in described]
+    except (KeyError, TypeError, ValueError) as error:
         raise CorpusError(f"corpus file {path} is of another format: {_RECORD_AGAIN}") from error
+
+
+def _call(name: str, described: Mapping[str, Any], values: memoryview) -> Call:
+    recorded = Recorded(described.get("recorded", Recorded.RETURNED.value))
+    args, kwargs, tensors, storages = (described[part] for part in ("args", "kwargs", "tensors", "storages"))
+    return Call(name, described["source"], args, kwargs, tensors, storages, values, described["variant"], recorded)
 
 
 def aligned(data: Any) -> Any:

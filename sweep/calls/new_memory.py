@@ -1,4 +1,4 @@
-"""The content of memory that the CPU's allocator hands out: a byte of choice instead of what earlier calls have left there.
+"""Memory that the CPU's allocator hands out: a byte of choice as its content, and whether a kernel wrote behind its end.
 
 Works where the allocator is glibc's, and for all sizes only without its cache per thread, which sandboxes turn off
 (``GLIBC_TUNABLES``). Elsewhere new memory holds anything.
@@ -10,10 +10,16 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 #: ``M_PERTURB`` of ``malloc.h``: glibc fills new memory with the complement of this byte, and freed memory with the byte.
 _M_PERTURB = -6
 
 _mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+
+#: Sizes of glibc's chunks of memory, in bytes (``malloc/malloc.c``): each is a multiple of the first, at least as large as the
+#: second, and the last bytes of a size class belong to the chunk's own header.
+_GRANULE, _SMALLEST, _HEADER = 16, 32, 8
 
 
 @contextmanager
@@ -31,3 +37,20 @@ def filled(byte: int) -> Iterator[None]:
         yield
     finally:
         _mallopt(_M_PERTURB, 0)
+
+
+def is_overrun(storage: torch.UntypedStorage, byte: int) -> bool:
+    """Whether a kernel has written behind the end of a storage that was allocated in :func:`filled`.
+
+    Seen are the bytes up to the end of the chunk of memory that an allocation of its size always has: none for every second
+    multiple of 8 bytes, and otherwise at most 20.
+
+    Args:
+        storage: a storage that torch's allocator has allocated for its present size.
+        byte: the byte of :func:`filled`.
+    """
+    if _mallopt is None or storage.device.type != "cpu" or not storage.resizable() or not storage.nbytes():
+        return False
+    chunk = max(_SMALLEST, -(-(storage.nbytes() + _HEADER) // _GRANULE) * _GRANULE)
+    slack = chunk - _HEADER - storage.nbytes()
+    return slack > 0 and ctypes.string_at(storage.data_ptr() + storage.nbytes(), slack) != bytes([byte]) * slack

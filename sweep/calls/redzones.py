@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import enum
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from sweep.calls.corpus import aligned
 from sweep.calls.recipes import was_built
 from sweep.calls.tensors import is_strided, on_storage
+from sweep.findings.kind import Edge
 
 #: Bytes of redzone on each side of a storage.
 _REDZONE = 128 * 1024
@@ -45,21 +47,44 @@ class Filling(enum.Enum):
     POISON = enum.auto()
 
 
+@dataclass(frozen=True)
+class Redzone:
+    """One redzone of a call.
+
+    Attributes:
+        storage: number of the storage that it belongs to, among all of the call that can be moved, in the order of the arguments.
+        edge: on which side of it.
+    """
+
+    storage: int
+    edge: Edge
+
+
 class WritesOutside(Exception):
-    """A kernel has written outside of the tensors that it was passed."""
+    """A kernel has written outside of the tensors that it was passed.
+
+    Attributes:
+        redzones: those that have changed.
+    """
+
+    def __init__(self, message: str, redzones: Sequence[Redzone] = ()) -> None:
+        super().__init__(message)
+        self.redzones = tuple(redzones)
 
 
 class _Arena:
-    """Memory for one storage at a time between two redzones; it holds the pattern except while a storage is in it.
+    """Memory for one storage at a time between two redzones, which hold their patterns.
 
     Args:
-        pattern: content of the redzones, repeated.
+        before: content of the redzone before the storage, repeated.
+        past: content of the redzone behind it; it fills the room of the storage as well while there is none.
         size: largest size of a storage in bytes.
     """
 
-    def __init__(self, pattern: bytes, size: int) -> None:
-        self._bytes = aligned(np.frombuffer(pattern * -(-(2 * _REDZONE + size) // _PERIOD), np.uint8))
-        self._pattern = pattern
+    def __init__(self, before: bytes, past: bytes, size: int) -> None:
+        periods = -(-(_REDZONE + size) // _PERIOD)
+        self._bytes = aligned(np.frombuffer(before * (_REDZONE // _PERIOD) + past * periods, np.uint8))
+        self._before, self._past = before, past
         self._used = 0
 
     def copy(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
@@ -69,78 +94,94 @@ class _Arena:
         inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
         return inner.untyped_storage()
 
-    def clear(self) -> bool:
-        """Remove the copy, restore the pattern everywhere, and return whether the redzones had been left alone."""
+    def clear(self) -> list[Edge]:
+        """Remove the copy, restore the patterns everywhere, and return the sides on which the redzone had been changed."""
         padded = -(-self._used // _PERIOD) * _PERIOD
         end = _REDZONE + padded
         tail_of_copy = self._bytes[_REDZONE + self._used : end].tobytes()
-        is_intact = tail_of_copy == self._pattern[_PERIOD - len(tail_of_copy) :] and self._holds_pattern(0, _REDZONE)
-        is_intact = is_intact and self._holds_pattern(end, len(self._bytes) - end)
-        self._bytes[_REDZONE:end] = np.frombuffer(self._pattern * (padded // _PERIOD), np.uint8)
-        if not is_intact:
-            self._bytes[:] = np.frombuffer(self._pattern * (len(self._bytes) // _PERIOD), np.uint8)
+        changed = []
+        if not self._holds_pattern(self._before, 0, _REDZONE):
+            changed.append(Edge.BEFORE)
+            self._bytes[:_REDZONE] = np.frombuffer(self._before * (_REDZONE // _PERIOD), np.uint8)
+        is_intact = tail_of_copy == self._past[_PERIOD - len(tail_of_copy) :]
+        if not is_intact or not self._holds_pattern(self._past, end, len(self._bytes) - end):
+            changed.append(Edge.PAST)
+            end = len(self._bytes)
+        self._bytes[_REDZONE:end] = np.frombuffer(self._past * ((end - _REDZONE) // _PERIOD), np.uint8)
         self._used = 0
-        return is_intact
+        return changed
 
-    def _holds_pattern(self, start: int, length: int) -> bool:
-        """Whether a part holds the pattern throughout: it begins with it, and equals itself one period further on."""
+    def _holds_pattern(self, pattern: bytes, start: int, length: int) -> bool:
+        """Whether a part holds a pattern throughout: it begins with it, and equals itself one period further on."""
         address = self._bytes.ctypes.data + start
-        begins = self._bytes[start : start + _PERIOD].tobytes() == self._pattern
+        begins = self._bytes[start : start + _PERIOD].tobytes() == pattern
         return begins and _memcmp(address, address + _PERIOD, length - _PERIOD) == 0
 
 
-_arenas: dict[tuple[bytes, int], _Arena] = {}
+_arenas: dict[tuple[bytes, bytes, int], _Arena] = {}
 
 
-def _arena(pattern: bytes, number: int, size: int) -> _Arena:
+def _arena(before: bytes, past: bytes, number: int, size: int) -> _Arena:
     """An arena for a storage of a call.
 
     Args:
-        pattern: content of the redzones.
+        before: content of the redzone before it.
+        past: content of the redzone behind it.
         number: how many storages of the call have arenas already.
         size: size of the storage in bytes.
     """
     if size > _SHARED_BYTES or number >= _SHARED:
-        return _Arena(pattern, -(-size // _PERIOD) * _PERIOD)
-    if (pattern, number) not in _arenas:
-        _arenas[pattern, number] = _Arena(pattern, _SHARED_BYTES)
-    return _arenas[pattern, number]
+        return _Arena(before, past, -(-size // _PERIOD) * _PERIOD)
+    if (before, past, number) not in _arenas:
+        _arenas[before, past, number] = _Arena(before, past, _SHARED_BYTES)
+    return _arenas[before, past, number]
 
 
 @contextmanager
-def between(arguments: Any, filling: Filling, fixed: Any = ()) -> Iterator[Any]:
+def between(arguments: Any, filling: Filling, fixed: Any = (), only: Redzone | None = None) -> Iterator[Any]:
     """Arguments with every strided CPU tensor on a copy of its storage between redzones; a shared storage stays shared.
 
     Args:
         arguments: any structure of lists, tuples and dictionaries.
         filling: content of the redzones.
         fixed: those of the arguments whose storages stay where they are.
+        only: the one redzone that gets the filling; the others get zeros. ``None`` fills all.
 
     Raises:
         WritesOutside: a redzone has changed meanwhile.
     """
-    staying = _storages(fixed)
+    staying = _storages(fixed).keys()
+    numbers: dict[int, int] = {}
     used: dict[int, tuple[_Arena, torch.UntypedStorage]] = {}
+
+    def pattern(dtype: torch.dtype, redzone: Redzone) -> bytes:
+        return _pattern(dtype, filling if only in (None, redzone) else Filling.ZEROS)
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
         if not _may_move(tensor):
             return tensor
         storage = tensor.untyped_storage()
-        nbytes = storage.nbytes()
-        if not nbytes or storage._cdata in staying:
+        number = numbers.setdefault(storage._cdata, len(numbers))
+        if storage._cdata in staying:
             return tensor
-        copy = used.get(storage._cdata)
+        copy = used.get(number)
         if copy is None:
-            arena = _arena(_pattern(tensor.dtype, filling), len(used), nbytes)
-            copy = used[storage._cdata] = arena, arena.copy(storage)
+            before, past = (pattern(tensor.dtype, Redzone(number, edge)) for edge in (Edge.BEFORE, Edge.PAST))
+            arena = _arena(before, past, number, storage.nbytes())
+            copy = used[number] = arena, arena.copy(storage)
         return _on_copy(tensor, copy[1])
 
     try:
         yield _map_tensors(move, arguments)
     finally:
-        intact = [arena.clear() for arena, _ in used.values()]
-    if not all(intact):
-        raise WritesOutside("writes outside of the tensors that it is given")
+        changed = [Redzone(at, edge) for at, (arena, _) in used.items() for edge in arena.clear()]
+    if changed:
+        raise WritesOutside("writes outside of the tensors that it is given", changed)
+
+
+def movable(arguments: Any) -> list[int]:
+    """The addresses of the storages that :func:`between` can move, by their number."""
+    return list(_storages(arguments))
 
 
 def on_longer(arguments: Any, filling: Filling) -> Any:
@@ -153,7 +194,7 @@ def on_longer(arguments: Any, filling: Filling) -> Any:
     longer: dict[int, torch.UntypedStorage] = {}
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
-        if not _may_move(tensor):
+        if not _is_copied_with_storage(tensor):
             return tensor
         storage = tensor.untyped_storage()
         if storage._cdata not in longer:
@@ -177,13 +218,13 @@ def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -
     return value
 
 
-def _storages(arguments: Any) -> set[int]:
-    """The identities of the storages of all strided CPU tensors in a structure."""
-    storages: set[int] = set()
+def _storages(arguments: Any) -> dict[int, None]:
+    """The addresses of the storages of all strided CPU tensors in a structure, each once, in order."""
+    storages: dict[int, None] = {}
 
     def add(tensor: torch.Tensor) -> torch.Tensor:
         if _may_move(tensor):
-            storages.add(tensor.untyped_storage()._cdata)
+            storages.setdefault(tensor.untyped_storage()._cdata)
         return tensor
 
     _map_tensors(add, arguments)
@@ -191,6 +232,11 @@ def _storages(arguments: Any) -> set[int]:
 
 
 def _may_move(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has memory, and a copy of it makes the same tensor."""
+    return _is_copied_with_storage(tensor) and tensor.untyped_storage().nbytes() > 0
+
+
+def _is_copied_with_storage(tensor: torch.Tensor) -> bool:
     """Whether a copy of its one storage makes the same tensor."""
     return is_strided(tensor) and not was_built(tensor)
 

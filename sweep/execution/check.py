@@ -10,22 +10,25 @@ from functools import partial
 
 import torch
 
-from sweep.calls.call import Call
+from sweep.calls.call import Call, Recorded
 from sweep.crossref.common import protocol
 from sweep.crossref.common.fake_modes import FakeModes
-from sweep.crossref.common.protocol import CrossRef, DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply, PreparedCall, Shared
 from sweep.execution.accelerator import prediction, waiter
 from sweep.execution.checkpoints import Checkpoint, Observations
 from sweep.execution.examples import Examples
 from sweep.execution.process_state import StateGuard
 from sweep.execution.real_call import RealCallEndedError, arguments_of, own_randomness, prepare
 from sweep.findings.ending import Ending, EndingKind, ending_of
-from sweep.findings.finding import CALL, WHOLE, Finding, Mismatch, Result, ordered
+from sweep.findings.finding import CALL, WHOLE, Claim, Finding, Mismatch, Result, ordered
 from sweep.findings.kind import StateChange
 from sweep.findings.reason import Reason, ReasonKind
 from sweep.operators import process_group
 from sweep.operators.schema import is_random
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
+
+#: Why an overload is exempt under crossrefs that look at other calls than it has.
+_NOT_LOOKED_AT = "no recorded call is of the kind that is looked at"
 
 _REAL = Phase(Activity.REAL)
 _EXAMPLE = Phase(Activity.EXAMPLE)
@@ -108,11 +111,11 @@ class Checker:
             loop = _Loop(self, applying, shared, wait, observations, started)
             given_up = loop.run()
             findings = self._findings(observations, applying, shared, wait)
-        if loop.not_compared and not findings and not observations.compared:
-            return Result(name, reason=Reason(ReasonKind.EXEMPT, loop.not_compared))
+        if self.calls and not self.skipped.calls and not findings and not observations.compared:
+            return Result(name, reason=Reason(ReasonKind.EXEMPT, loop.not_compared or _NOT_LOOKED_AT))
         return Result(
             name,
-            calls=len(self.calls) - len(self.skipped.calls) - given_up,
+            calls=sum(at not in self.skipped.calls for at in returning(self.calls)) - given_up,
             given_up=given_up,
             seconds=time.perf_counter() - started,
             findings=ordered(findings),
@@ -125,7 +128,7 @@ class Checker:
         applying, reasons = {}, {}
         for name in self.crossrefs:
             crossref = protocol.load(name)
-            reason = protocol.why_not(crossref, self.op)
+            reason = protocol.why_not(crossref, self.op, self.device)
             if reason is None:
                 applying[name] = crossref
             else:
@@ -141,10 +144,17 @@ class Checker:
         examples = Examples(self.op, self.calls, self.device, wait, shared.fakes.next_call)
         findings = []
         for key, by_position in observations.mismatches.items():
+            if key in observations.refuted and all(m.claim is Claim.UNLESS_REFUTED for m in by_position.values()):
+                continue
             crossref = applying.get(key.crossref)
             findings.append(examples.finding(key, by_position, crossref, tried=self.limits.examples))
         guard.restore()  # trying examples makes calls too
         return findings
+
+
+def returning(calls: Sequence[Call]) -> list[int]:
+    """The positions of the calls that returned when they were recorded: those that a sweep counts."""
+    return [at for at, call in enumerate(calls) if call.recorded is Recorded.RETURNED]
 
 
 class _Loop:
@@ -169,6 +179,7 @@ class _Loop:
             (name, crossref, [Phase(Activity.PREDICTION, name, form) for form in crossref.forms(checker.op)])
             for name, crossref in applying.items()
         ]
+        self._snapshot = any(crossref.needs_snapshot for crossref in applying.values())
         self.not_compared = ""
         self._guard = StateGuard()
 
@@ -181,54 +192,78 @@ class _Loop:
             observations.checkpoint(at)
             if checker.limits.seconds and time.perf_counter() - self._started > checker.limits.seconds:
                 observations.add(at, CALL, Mismatch(WHOLE, Ending(EndingKind.OVERLOAD_TIMEOUT)))
-                return sum(later not in checker.skipped.calls for later in range(at, len(checker.calls)))
+                return sum(later >= at and later not in checker.skipped.calls for later in returning(checker.calls))
             self._shared.fakes.next_call()
             self._check(at, checker.calls[at])
         observations.checkpoint(len(checker.calls), now=True)
         return 0
 
     def _check(self, at: int, call: Call) -> None:
-        """Makes one call and checks it under every crossref."""
-        checker = self._checker
-        checker.progress.beat(at, _REAL)
-        arguments = arguments_of(checker.op, call, checker.device, self._wait)
-        try:
-            prepared = prepare(checker.op, arguments, self._wait, call.seed() if is_random(checker.op) else None)
-        except RealCallEndedError as error:
-            self._observations.add(at, CALL, error.mismatch())
-            return
-        finally:
-            changes_state = self._restore(at)  # before the predictions, which must not run under what the real call has changed
-        if changes_state:
-            prepared = replace(prepared, changes_state=True)
-        for name, crossref, phases in self._crossrefs:
-            started, compared = time.perf_counter(), False
-            for phase in phases:
-                if (at, name, phase.form) not in checker.skipped.predictions:
-                    checker.progress.beat(at, phase)
-                    compared |= self._predict(at, phase, crossref, prepared)
-            self._observations.count(name, compared=compared, seconds=time.perf_counter() - started)
+        """Checks one call under every crossref that looks at it, and makes it as far as they need it."""
+        op, seed = self._checker.op, call.seed() if is_random(self._checker.op) else None
+        arguments = arguments_of(op, call, self._checker.device, self._wait)
+        unmade = PreparedCall(op, arguments, None, seed=seed)
+        self._ask(at, unmade, call.recorded, preceding=True)
+        if call.recorded is not Recorded.OUT_OF_BOUNDS:
+            prepared, ended = self._made(at, call, arguments, seed)
+            if prepared is not None:
+                self._ask(at, prepared, ended, preceding=False)
+                if prepared.before is not None and not op._schema.is_mutable:
+                    prepared.before.restore()
         self._restore(at)
 
-    def _predict(self, at: int, phase: Phase, crossref: CrossRef, prepared: PreparedCall) -> bool:
-        """Checks one form of a crossref on a call, and returns whether it applies."""
+    def _made(
+        self, at: int, call: Call, arguments: Callable[[], Arguments], seed: int | None
+    ) -> tuple[PreparedCall | None, Recorded]:
+        """Makes the real call, and returns it with how it ended; nothing if it must not be made again."""
+        checker = self._checker
+        checker.progress.beat(at, _REAL)
+        try:
+            prepared = prepare(checker.op, arguments, self._wait, seed, snapshot=self._snapshot)
+        except RealCallEndedError as error:
+            is_refusal = error.ending.kind in (EndingKind.RAISED, EndingKind.INTERNAL_ASSERT)
+            if call.recorded is Recorded.RETURNED or not is_refusal:
+                self._observations.add(at, CALL, error.mismatch())
+            refused = PreparedCall(checker.op, arguments, None, refusal=error.error, seed=seed)
+            return (refused, Recorded.REFUSED) if is_refusal else (None, Recorded.REFUSED)
+        finally:
+            changes_state = self._restore(at)  # before the predictions, which must not run under what the real call has changed
+        return replace(prepared, changes_state=changes_state), call.recorded
+
+    def _ask(self, at: int, prepared: PreparedCall, ended: Recorded, *, preceding: bool) -> None:
+        """Asks the crossrefs that look at calls that ended so, before the real call or after it."""
+        for name, crossref, phases in self._crossrefs:
+            if ended not in crossref.looks_at or crossref.precedes is not preceding:
+                continue
+            started, compared = time.perf_counter(), False
+            for phase in phases:
+                if (at, name, phase.form) not in self._checker.skipped.predictions:
+                    self._checker.progress.beat(at, phase)
+                    mismatches = self._predict(at, phase, crossref, prepared)
+                    compared |= mismatches is not None
+                    if preceding and mismatches:  # what the call does to memory may end the process when it is really made
+                        self._observations.checkpoint(at, now=True)
+            self._observations.count(name, compared=compared, seconds=time.perf_counter() - started)
+
+    def _predict(self, at: int, phase: Phase, crossref: CrossRef, prepared: PreparedCall) -> list[Mismatch] | None:
+        """Checks one form of a crossref on a call, and returns its mismatches; ``None`` if it does not apply."""
         prepared.reseed()
         try:
             mismatches = crossref.check(prepared, phase.form)
         except DoesNotApply as reason:
             self.not_compared = str(reason)
-            return False
+            return None
         except RealCallEndedError as error:  # there is no memory for another copy of the arguments
             self._observations.add(at, CALL, error.mismatch())
-            return False
+            return None
         except Exception as error:
             if ending_of(crossref.labels[0], error).kind is not EndingKind.OUT_OF_MEMORY:
                 raise
             self.not_compared = "there is no memory for comparing values"
-            return False
+            return None
         for mismatch in mismatches:
             self._observations.add(at, phase.crossref, mismatch, phase.form)
-        return True
+        return mismatches
 
     def _restore(self, at: int) -> bool:
         """Restores what the call has changed of the process's state, if anything; each change is a finding."""

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sweep.findings.finding import Key, Mismatch
+from sweep.findings.finding import Claim, Key, Mismatch
 
 #: Seconds between two checkpoints.
 _INTERVAL = 0.5
@@ -44,6 +44,7 @@ class Observations:
     Attributes:
         start: position of the first call that is not done according to the checkpoints.
         mismatches: key -> position of a call -> its first mismatch of that key.
+        refuted: the keys that some call refutes.
         compared: crossref -> number of calls that it compared.
         seconds: crossref -> time that it took.
     """
@@ -53,6 +54,7 @@ class Observations:
     ) -> None:
         self.start = checkpoints[-1].following if checkpoints else 0
         self.mismatches: dict[Key, dict[int, Mismatch]] = {}
+        self.refuted: set[Key] = set()
         self.compared: Counter[str] = Counter()
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._save = save
@@ -68,7 +70,7 @@ class Observations:
         self._last = time.perf_counter()
 
     def add(self, position: int, crossref: str, mismatch: Mismatch, form: str = "") -> None:
-        """Adds a mismatch of a call, unless the call has one of the same key already."""
+        """Adds a mismatch of a call, unless the call has one of the same key already, or its refutation, unless that is known."""
         if self._insert(position, crossref, form, mismatch):
             self._unsaved.append((position, crossref, form, mismatch))
 
@@ -96,7 +98,12 @@ class Observations:
             self._last = time.perf_counter()
 
     def _insert(self, position: int, crossref: str, form: str, mismatch: Mismatch) -> bool:
-        by_position = self.mismatches.setdefault(Key.of(crossref, mismatch, form), {})
+        key = Key.of(crossref, mismatch, form)
+        if mismatch.claim is Claim.REFUTED:
+            is_new = key not in self.refuted
+            self.refuted.add(key)
+            return is_new
+        by_position = self.mismatches.setdefault(key, {})
         if position in by_position:
             return False
         by_position[position] = mismatch

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
-from sweep.calls.call import Call
+from sweep.calls.call import Call, Recorded
 from sweep.calls.printing import FILLS, arguments, expression, written
-from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply
+from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply, PreparedCall
 from sweep.errors import ProcessUnusableError
 from sweep.execution.accelerator import check_not_lost
 from sweep.execution.real_call import RealCallEndedError, prepare
-from sweep.findings.finding import Finding, Key, Mismatch
+from sweep.findings.finding import Claim, Finding, Key, Mismatch, Population
 from sweep.operators.libraries import imported
 from sweep.operators.schema import is_random
 
@@ -61,8 +61,10 @@ class Examples:
             self._next_call()
             text, mismatch = self._tried(key, positions, crossref) or (text, mismatch)
         labels = crossref.labels_of(key.form) if crossref is not None else CALL_LABELS
+        population = crossref.population if crossref is not None else Population.MADE
+        shown_by = [calls[at] for at in positions]
         example = text or untried(calls[positions[0]], positions[0], self._device)
-        return finding_of(key, mismatch.predicted, mismatch.actual, labels, [calls[at] for at in positions], example)
+        return finding_of(key, mismatch.predicted, mismatch.actual, labels, shown_by, example, population)
 
     def _tried(self, key: Key, positions: Sequence[int], crossref: CrossRef) -> tuple[str, Mismatch] | None:
         """The simplest text of the smallest call that shows the finding when evaluated, with the mismatch that it shows."""
@@ -81,10 +83,9 @@ class Examples:
             return arguments(text)
 
         try:
-            arguments_once = fresh if self._op._schema.is_mutable else functools.cache(fresh)
-            call = prepare(self._op, arguments_once, self._wait, 0 if is_random(self._op) else None)
-            mismatches = crossref.check(call, key.form)
-            return next((m for m in mismatches if Key.of(key.crossref, m, key.form) == key), None)
+            mismatches = crossref.check(self._prepared(fresh, crossref), key.form)
+            shown = (mismatch for mismatch in mismatches if mismatch.claim is not Claim.REFUTED)
+            return next((m for m in shown if Key.of(key.crossref, m, key.form) == key), None)
         except ProcessUnusableError:
             raise
         except (RealCallEndedError, DoesNotApply):
@@ -93,8 +94,34 @@ class Examples:
             check_not_lost(error, self._wait)
             return None
 
+    def _prepared(self, arguments: Callable[[], Arguments], crossref: CrossRef) -> PreparedCall:
+        """A printed call, made as far as a crossref needs it.
 
-def finding_of(key: Key, predicted: str, actual: str, labels: tuple[str, str], calls: Sequence[Call], example: str) -> Finding:
+        Raises:
+            RealCallEndedError: it did not return, and the crossref does not look at refused calls.
+        """
+        if not self._op._schema.is_mutable:
+            arguments = functools.cache(arguments)
+        seed = 0 if is_random(self._op) else None
+        if crossref.precedes:
+            return PreparedCall(self._op, arguments, None, seed=seed)
+        try:
+            return prepare(self._op, arguments, self._wait, seed, snapshot=crossref.needs_snapshot)
+        except RealCallEndedError as error:
+            if Recorded.REFUSED not in crossref.looks_at:
+                raise
+            return PreparedCall(self._op, arguments, None, refusal=error.error, seed=seed)
+
+
+def finding_of(
+    key: Key,
+    predicted: str,
+    actual: str,
+    labels: tuple[str, str],
+    calls: Sequence[Call],
+    example: str,
+    population: Population = Population.MADE,
+) -> Finding:
     """A finding over some calls that show it."""
     return Finding(
         crossref=key.crossref,
@@ -109,6 +136,7 @@ def finding_of(key: Key, predicted: str, actual: str, labels: tuple[str, str], c
         example=example,
         variants=_variants(calls),
         form=key.form,
+        population=population,
     )
 
 

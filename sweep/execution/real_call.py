@@ -12,6 +12,7 @@ from sweep.calls.call import Call
 from sweep.calls.codec import build
 from sweep.crossref.common.comparison import Outcome
 from sweep.crossref.common.protocol import Arguments, PreparedCall
+from sweep.crossref.common.snapshot import Snapshot
 from sweep.execution.accelerator import check_not_lost
 from sweep.findings.ending import Ending, EndingKind, ending_of
 from sweep.findings.finding import WHOLE, Mismatch
@@ -59,7 +60,12 @@ def arguments_of(op: torch._ops.OpOverload, call: Call, device: str, wait: Calla
 
 
 def prepare(
-    op: torch._ops.OpOverload, arguments: Callable[[], Arguments], wait: Callable[[], None], seed: int | None = None
+    op: torch._ops.OpOverload,
+    arguments: Callable[[], Arguments],
+    wait: Callable[[], None],
+    seed: int | None = None,
+    *,
+    snapshot: bool = False,
 ) -> PreparedCall:
     """Makes the real call.
 
@@ -68,12 +74,14 @@ def prepare(
         arguments: returns the call's arguments.
         wait: as ``accelerator.waiter`` returns it.
         seed: random seed of the call; ``None`` leaves the generator as it is.
+        snapshot: take a snapshot of the arguments before the call.
 
     Raises:
         RealCallEndedError: the call raised.
         ProcessUnusableError: it raised, and no call after it can use the device.
     """
     args, kwargs = arguments()
+    before = Snapshot(args, kwargs) if snapshot else None
     if seed is not None:
         torch.manual_seed(seed)
     try:
@@ -82,7 +90,7 @@ def prepare(
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
         check_not_lost(error, wait)
         raise RealCallEndedError(error) from error
-    return PreparedCall(op, arguments, Outcome(args, kwargs, result), seed)
+    return PreparedCall(op, arguments, Outcome(args, kwargs, result), before=before, seed=seed)
 
 
 def own_randomness(device: str) -> AbstractContextManager[None]:

@@ -22,14 +22,14 @@ from sweep.crossref.common.fake_modes import FakeModes
 from sweep.crossref.common.protocol import CrossRef, DoesNotApply, PreparedCall, Shared
 from sweep.errors import ProcessUnusableError, UnknownCallError
 from sweep.execution.accelerator import limit_memory, prediction, waiter
-from sweep.execution.check import Checker, Limits, Skipped
+from sweep.execution.check import Checker, Limits, Skipped, returning
 from sweep.execution.checkpoints import Checkpoint
 from sweep.execution.examples import CALL_LABELS, finding_of, untried
 from sweep.execution.explanation import Explanation, ShownCall, Side
 from sweep.execution.process_state import StateGuard
 from sweep.execution.real_call import RealCallEndedError, arguments_of, own_randomness, prepare
 from sweep.findings.ending import Ending, EndingKind
-from sweep.findings.finding import CALL, Finding, Key, Result, author
+from sweep.findings.finding import CALL, Finding, Key, Population, Result, author
 from sweep.operators import process_group
 from sweep.operators.inventory import resolve
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
@@ -103,9 +103,10 @@ def _rare_collection(calls: int) -> Iterator[None]:
             gc.freeze()  # what survives is torch's own, by far the most there is, and need not be visited again
 
 
-def count(name: str, folder: str) -> int:
-    """The number of recorded calls of an overload."""
-    return len(corpus.load(Path(folder), name))
+def count(name: str, folder: str) -> tuple[int, set[int]]:
+    """The number of recorded calls of an overload, and the positions of those that a sweep counts."""
+    calls = corpus.load(Path(folder), name)
+    return len(calls), set(returning(calls))
 
 
 def make_real_call(
@@ -161,13 +162,13 @@ def describe_death(
     example = untried(calls[smallest], smallest, device)
     text = key.kind.detail if isinstance(key.kind, Ending) and key.kind.kind is EndingKind.RAISED else str(key.kind)
     labels = CALL_LABELS
-    predicted, actual = "", text
+    predicted, actual, population = "", text, Population.MADE
     if key.crossref != CALL:
         crossref = protocol.load(key.crossref)
-        labels = crossref.labels_of(key.form)
+        labels, population = crossref.labels_of(key.form), crossref.population
         if (crossref.prediction_label or labels[0]) == labels[0]:
             predicted, actual = text, ""
-    return finding_of(key, predicted, actual, labels, [calls[at] for at in positions], example)
+    return finding_of(key, predicted, actual, labels, [calls[at] for at in positions], example, population)
 
 
 def _recorded(name: str, folder: str, position: int) -> Call:
@@ -227,13 +228,13 @@ def explain(
             prepared = _prepare(recorded, device)
         except RealCallEndedError as error:
             actual = Side("real", _raised(error.error), raised=True)
-            prepared = PreparedCall(op, arguments_of(op, recorded, device, wait), None)
+            prepared = PreparedCall(op, arguments_of(op, recorded, device, wait), None, refusal=error.error)
         else:
             actual = Side("real", describe(prepared.actual.result))
         predictions = {}
         for crossref_name in crossrefs:
             crossref = protocol.load(crossref_name)
-            reason = protocol.why_not(crossref, op)
+            reason = protocol.why_not(crossref, op, device)
             if reason is not None:
                 predictions[crossref_name] = Side("prediction", f"does not apply: {reason}")
                 continue

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sweep.errors import ExpectError
-from sweep.findings.finding import CALL, Finding, Result
+from sweep.findings.finding import CALL, Finding, Population, Result
 from sweep.findings.reason import Reason, ReasonKind
 
 #: The text of an overload that simply agrees.
@@ -28,7 +28,7 @@ _HEADER = re.compile(r"^\[(?P<name>[^\[\]\s]+)\]$")
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})( |$)")
 _NOT_CALLED = "not called: "
 _EXEMPT = f"{_NOT_CALLED}{Reason(ReasonKind.EXEMPT)}"
-_FIRST_LINE = re.compile(r"^(?P<author>(?P<crossref>\w+)(\[[^]]+\])?): (?P<what>.+): \d+ of \d+ calls?(, .*)?$")
+_FIRST_LINE = re.compile(r"^(?P<author>(?P<crossref>\w+)(\[[^]]+\])?): (?P<what>.+): \d+ of \d+ [a-z ]*calls?(, .*)?$")
 
 
 @dataclass
@@ -103,7 +103,10 @@ def text_of_result(result: Result) -> str:
 
 
 def _block(finding: Finding, result: Result) -> str:
-    calls = f"{finding.calls} of {result.calls} call{'s' if result.calls != 1 else ''}"
+    total = result.calls
+    if finding.population is not Population.MADE:  # calls that end their process are never compared
+        total = max(result.compared.get(finding.crossref, 0), finding.calls)
+    calls = f"{finding.calls} of {total} {finding.population.value}{'s' if total != 1 else ''}"
     if result.given_up:
         calls += f", {result.given_up} not made"
     dtypes = f", {' '.join(finding.dtypes)}" if finding.dtypes else ""

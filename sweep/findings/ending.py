@@ -11,6 +11,7 @@ class EndingKind(enum.Enum):
     """The ways in which a call can end other than by returning."""
 
     RAISED = "raises"
+    INTERNAL_ASSERT = "fails an internal assert"
     UNSUPPORTED = "unsupported"
     CRASH = "crash"
     EXIT = "exit"
@@ -27,7 +28,8 @@ class Ending:
     Attributes:
         kind: in which way.
         detail: the class of the exception, the name of the signal, or the exit status; else empty.
-        side: which side raised (``fake``, ``real``, ``functionalized``), or refused by design; empty for every other kind.
+        side: which side raised (``fake``, ``real``, ``functionalized``), also by an internal assert or in a refusal by design;
+            empty for every other kind.
 
     >>> str(Ending(EndingKind.RAISED, "ValueError", "fake"))
     'fake raises ValueError'
@@ -71,6 +73,10 @@ _NO_MEMORY = (
 )
 
 
+#: How ``TORCH_INTERNAL_ASSERT`` begins its message: a bug of torch, and never a refusal.
+_INTERNAL_ASSERT = "INTERNAL ASSERT FAILED"
+
+
 def ending_of(side: str, error: BaseException) -> Ending:
     """The ending of a call that raised.
 
@@ -81,4 +87,6 @@ def ending_of(side: str, error: BaseException) -> Ending:
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or any(text in str(error) for text in _NO_MEMORY):
         return Ending(EndingKind.OUT_OF_MEMORY)
+    if _INTERNAL_ASSERT in str(error):
+        return Ending(EndingKind.INTERNAL_ASSERT, side=side)
     return Ending(EndingKind.RAISED, name, side)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sweep.findings.ending import Ending, EndingKind
-from sweep.findings.kind import Kind
+from sweep.findings.kind import Kind, LostValidation, OutOfBoundsAccess
 from sweep.findings.reason import Reason
 
 #: Stands for the crossref of a finding about the real call itself, which no crossref is the author of.
@@ -22,6 +22,28 @@ class Status(enum.Enum):
     UNSUPPORTED = "unsupported"
     NOT_CALLED = "not-called"
     FLAKY = "flaky"
+
+
+class Claim(enum.Enum):
+    """What one call says about a finding."""
+
+    #: The call shows it.
+    SHOWN = enum.auto()
+    #: The call shows it, but the finding stands only if no other call of the overload refutes it: "is never written to".
+    UNLESS_REFUTED = enum.auto()
+    #: The call refutes it.
+    REFUTED = enum.auto()
+
+
+class Population(enum.Enum):
+    """The calls that a finding's number of calls is out of; the value is their name in expect files."""
+
+    #: All calls that are made.
+    MADE = "call"
+    #: Those that its crossref compared, which are others or more than those that are made.
+    COMPARED = "compared call"
+    #: Those that were refused when they were recorded.
+    REFUSED = "refused call"
 
 
 @dataclass(frozen=True)
@@ -63,6 +85,7 @@ class Mismatch:
         index: the first dimension that differs, for sizes and strides.
         predicted: the predicted side as text.
         actual: the actual side as text.
+        claim: what the call says about the finding.
     """
 
     place: Place
@@ -70,6 +93,7 @@ class Mismatch:
     index: int | None = None
     predicted: str = ""
     actual: str = ""
+    claim: Claim = Claim.SHOWN
 
 
 @dataclass(frozen=True)
@@ -105,6 +129,7 @@ class Finding:
         example: the smallest of them, as Python that can be pasted.
         variants: the names of the variants in which alone it shows, sorted; empty if a call shows it as it was recorded.
         form: the form of the crossref that found it; empty for a crossref that makes a single prediction.
+        population: the calls that ``calls`` is out of.
     """
 
     crossref: str
@@ -119,6 +144,7 @@ class Finding:
     example: str
     variants: tuple[str, ...] = ()
     form: str = ""
+    population: Population = Population.MADE
 
     @property
     def author(self) -> str:
@@ -127,12 +153,19 @@ class Finding:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether a predicted path only refuses the call by design, which is no wrong prediction."""
+        """Whether one side only refuses the call by design, which is no wrong prediction.
+
+        A real call does so by raising ``NotImplementedError``: that is how a device says that it has no kernel for a dtype.
+        """
+        if isinstance(self.kind, LostValidation):
+            return self.kind.error == NotImplementedError.__name__
         return isinstance(self.kind, Ending) and self.kind.kind is EndingKind.UNSUPPORTED
 
     @property
     def what(self) -> str:
-        """Place, kind and index as one phrase: ``output 0 strides[1]``."""
+        """Place, kind and index as one phrase: ``output 0 strides[1]``, ``writes past argument out``."""
+        if isinstance(self.kind, OutOfBoundsAccess):
+            return f"{self.kind} {self.place}".strip()
         at = "" if self.index is None else f"[{self.index}]"
         return f"{self.place} {self.kind}{at}".strip()
 

@@ -216,20 +216,27 @@ class _Run:
         if not self._deaths:
             return result
         findings = ordered([*result.findings, *self._findings()])
-        return dataclasses.replace(result, calls=result.calls + len(self._real_deaths()), findings=findings)
+        _, returning = self._recorded()
+        calls = result.calls + len(self._real_deaths() & returning)
+        return dataclasses.replace(result, calls=calls, findings=findings)
 
     def _given_up(self) -> Result:
         """The result after too many deaths: the calls before the last death count, those after it are not made."""
         last = max(death.call for death in self._deaths)
-        recorded: int = self._read("count")
+        recorded, returning = self._recorded()
         skip = sorted({*self._skip(), *((at, "", "") for at in range(last, recorded))})
         try:
             result = self._check_overload(skip, examples=False)
         except (ChildDiedError, ProcessUnusableError):
             result = Result(self._overload)
         findings = ordered([*result.findings, *self._findings()])
-        calls = result.calls + len({last} | self._real_deaths())
-        return dataclasses.replace(result, calls=calls, given_up=recorded - calls, findings=findings)
+        calls = result.calls + len(({last} | self._real_deaths()) & returning)
+        return dataclasses.replace(result, calls=calls, given_up=len(returning) - calls, findings=findings)
+
+    def _recorded(self) -> tuple[int, set[int]]:
+        """The number of recorded calls, and the positions of those that a sweep counts."""
+        recorded: tuple[int, set[int]] = self._read("count")
+        return recorded
 
     def _real_deaths(self) -> set[int]:
         return {death.call for death in self._deaths if not death.crossref}

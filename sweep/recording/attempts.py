@@ -1,13 +1,15 @@
 """Attempts: calls that nobody has made yet. What the kernel accepts is kept; what it refuses says why.
 
 A kernel that writes outside of its tensors does so silently and crashes some later call; one that reads there returns whatever
-lies beside them. So a call is first checked on the CPU (see ``bounds``), and is not kept if it does either. On an accelerator an
+lies beside them. So a call is first checked on the CPU (see ``crossref.common.bounds_check``). The smallest that does either is
+kept as such, to be made between redzones only; some that the kernel refuses are kept as such too. On an accelerator an
 index that is out of range costs the process its device, and a new process costs seconds: a call that the CPU refuses because of
 its values is not attempted there.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,19 +18,23 @@ from typing import Any
 
 import torch
 
-from sweep.calls.call import Call, StorageData, Unrecordable
+from sweep.calls.call import Call, Recorded, StorageData, Unrecordable
 from sweep.calls.codec import build, encode
 from sweep.calls.redzones import WritesOutside
+from sweep.crossref.common.bounds_check import Answer, BoundsCheck, ReadsOutside, Refusal
 from sweep.errors import first_line
 from sweep.execution.accelerator import check_not_lost, waiter
 from sweep.execution.process_state import StateGuard
+from sweep.findings.ending import EndingKind, ending_of
 from sweep.operators import process_group
 from sweep.progress import Activity, Phase, Progress
-from sweep.recording.bounds import Answer, BoundsCheck, ReadsOutside, Refusal
 from sweep.recording.outcome import AttemptPlan, OutOfBounds
 
 #: A call of more tensor elements is not attempted: it would cost more than it shows.
 LARGEST = 200_000
+
+#: Number of refused calls that are kept, of each task and of those for each class of exception and sentence.
+_REFUSED, _REFUSED_ALIKE = 12, 2
 
 #: How the CPU's kernels say that they refuse an argument's values, rather than its size or dtype.
 _ABOUT_VALUES = re.compile(
@@ -66,6 +72,7 @@ class Attempts:
     Attributes:
         kept: the calls that were accepted, in order.
         kept_guesses: for each of them, whether it goes back to a schema guess.
+        kept_refused: some of the calls that the kernel refused, in order.
         out_of_bounds: how a call used memory outside of its tensors -> the smallest such call.
     """
 
@@ -79,6 +86,7 @@ class Attempts:
     ) -> None:
         self.kept: list[Call] = []
         self.kept_guesses: list[bool] = []
+        self.kept_refused: list[Call] = []
         self.out_of_bounds: dict[OutOfBounds, Call] = {}
         self._refusals: Counter[tuple[type[BaseException], str]] = Counter()  # (class, sentence)
         self._name, self._op, self._device = name, op, device
@@ -123,7 +131,7 @@ class Attempts:
                 return self.refuse(ProcessEnds("takes the process with it"))
             error = self._make(call, number)
             if error is not None:
-                return self.refuse(error)
+                return self.refuse(error, call)
         self.kept.append(call)
         self.kept_guesses.append(guessed)
         return None
@@ -132,10 +140,12 @@ class Attempts:
         """Check a call and make it, and return what was raised."""
         try:
             self._progress.beat(number, _ON_DEVICE if self._is_cpu else _ON_CPU)
-            answers = self._bounds.answers(call)
+            arguments = functools.partial(build, call, "cpu")
+            answers = self._bounds.answers(arguments)
             if not self._is_cpu:
                 _check_values(answers[0])
-            self._bounds.check_reads(call, *answers)
+            if self._bounds.depends(arguments, *answers):
+                raise ReadsOutside("reads outside of the tensors that it is given")
             self._progress.beat(number, _ON_DEVICE)
             args, kwargs = build(call, self._device)
             with torch.no_grad():
@@ -143,7 +153,7 @@ class Attempts:
             self._wait()
             refusals = [answer for answer in answers if isinstance(answer, Refusal)]
             if self._is_cpu and refusals and not any(refusal.is_about_memory for refusal in refusals):
-                self._bounds.check_end(call)
+                self._bounds.check_end(arguments)
         except WritesOutside as error:
             return self._out_of_bounds(OutOfBounds.WRITES, call, error)
         except ReadsOutside as error:
@@ -174,15 +184,29 @@ class Attempts:
         [((error_class, sentence), _)] = self._refusals.most_common(1)
         return f"{error_class.__name__}: {sentence}"
 
-    def refuse(self, error: BaseException) -> BaseException:
+    def refuse(self, error: BaseException, call: Call | None = None) -> BaseException:
         """Count a call as refused, by its kernel or by a check before it, and return the error.
+
+        Args:
+            error: what was raised.
+            call: the call, if it was made.
 
         Raises:
             ProcessUnusableError: the error has cost this process its device.
         """
         check_not_lost(error, self._wait)
-        self._refusals[type(error), _sentence(error)] += 1
+        kind = type(error), _sentence(error)
+        self._refusals[kind] += 1
+        is_first = self._refusals[kind] <= _REFUSED_ALIKE and len(self.kept_refused) < _REFUSED
+        if call is not None and is_first and _is_own(error):
+            self.kept_refused.append(replace(call, recorded=Recorded.REFUSED))
         return error
+
+
+def _is_own(error: BaseException) -> bool:
+    """Whether the kernel itself raised an error by which it refuses a call, rather than a check before it or a lack of memory."""
+    is_check = isinstance(error, WritesOutside | ReadsOutside | ValuesRefused)
+    return isinstance(error, Exception) and not is_check and ending_of("", error).kind is not EndingKind.OUT_OF_MEMORY
 
 
 def _check_values(answer: Answer) -> None:

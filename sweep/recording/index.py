@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sweep.calls.call import Recorded
 from sweep.errors import CorpusError
 from sweep.recording.stages import OVERLOAD_VARIANTS
 
@@ -21,19 +22,30 @@ class OverloadEntry:
     """The calls of one overload so far.
 
     Attributes:
-        calls: their number.
+        calls: the number of those that returned.
+        refused: the number of those that were refused.
+        out_of_bounds: the number of those that use memory outside of their tensors.
         nbytes: size of their file in bytes.
         guessed: ids of those that a schema guess suggested, or that are derived from one.
         has_carried: whether some were carried over from another overload.
     """
 
     calls: int = 0
+    refused: int = 0
+    out_of_bounds: int = 0
     nbytes: int = 0
     guessed: list[str] = field(default_factory=list)
     has_carried: bool = False
 
-    def add(self, call_id: str, module: str, *, guessed: bool) -> None:
+    def add(self, call_id: str, module: str, recorded: Recorded, *, guessed: bool) -> None:
         """Count a call that a task of an adapter or derivation found."""
+        match recorded:
+            case Recorded.REFUSED:
+                self.refused += 1
+                return
+            case Recorded.OUT_OF_BOUNDS:
+                self.out_of_bounds += 1
+                return
         self.calls += 1
         self.has_carried |= module == OVERLOAD_VARIANTS
         if guessed:

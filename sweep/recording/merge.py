@@ -62,15 +62,22 @@ class Merger:
         for name in sorted(new_calls):
             entry = self.index.setdefault(name, OverloadEntry())
             for call in new_calls[name]:
-                entry.add(call.id, module, guessed=call.guessed)
+                entry.add(call.id, module, call.recorded, guessed=call.guessed)
             entry.nbytes = extend_file(self._folder / f"{name}.npz", new_calls[name])
         write_index(self._folder, self.index)
 
     def overloads(self) -> dict[str, dict[str, int]]:
-        """What the manifest says about each overload."""
+        """What the manifest says about each overload that has calls which returned."""
         return {
-            name: {"calls": entry.calls, "guessed": len(entry.guessed), "bytes": entry.nbytes}
+            name: {
+                "calls": entry.calls,
+                "refused": entry.refused,
+                "out_of_bounds": entry.out_of_bounds,
+                "guessed": len(entry.guessed),
+                "bytes": entry.nbytes,
+            }
             for name, entry in self.index.items()
+            if entry.calls
         }
 
     def _is_new(self, call: ShardCall) -> bool:

@@ -127,6 +127,8 @@ class _Recording:
             shutil.rmtree(self._shards(stage))
         (self._making / INDEX).unlink()
         overloads = merger.overloads()
+        for name in merger.index.keys() - overloads.keys():  # nothing of it returned: it is not called, and says why
+            (self._making / f"{name}.npz").unlink()
         manifest: dict[str, Any] = {
             "format": corpus.FORMAT,
             "fingerprint": self._fingerprint,

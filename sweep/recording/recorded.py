@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sweep.calls import corpus
-from sweep.calls.call import Call
+from sweep.calls.call import Call, Recorded
 from sweep.operators.inventory import inventory, kernels, resolve
 from sweep.recording.index import read_index
 
@@ -35,15 +35,16 @@ class RecordedCalls:
 
     def is_called(self, name: str) -> bool:
         """Whether an overload has calls."""
-        return name in self._index
+        return name in self._index and self._index[name].calls > 0
 
     def has_carried(self, name: str) -> bool:
         """Whether an overload has calls that were carried over from another one."""
         return name in self._index and self._index[name].has_carried
 
     def calls(self, name: str) -> list[Call]:
-        """The calls of an overload in the order of their recording; empty if it has none."""
-        return corpus.load(self._folder, name) if name in self._index else []
+        """The calls of an overload that returned, in the order of their recording; empty if it has none."""
+        calls = corpus.load(self._folder, name) if name in self._index else []
+        return [call for call in calls if call.recorded is Recorded.RETURNED]
 
     def is_guess(self, call: Call) -> bool:
         """Whether a call goes back to a schema guess."""

@@ -15,6 +15,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -24,7 +25,7 @@ from torch._dispatch.python import enable_python_dispatcher, no_python_dispatche
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sweep.calls.call import Call, Unrecordable
+from sweep.calls.call import Call, Recorded, Unrecordable
 from sweep.calls.codec import encode, signature
 from sweep.calls.recipes import remember
 from sweep.errors import first_line
@@ -55,11 +56,12 @@ class Recorder:
         self.unrecordable: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         self._composites = _CompositeObserver(self)
-        self._signatures: set[Hashable] = set()  # (is incidental, overload, signature)
+        self._signatures: set[Hashable] = set()  # (is refused, is incidental, overload, signature)
         self._incidental_counts: Counter[tuple[torch._ops.OpOverload, torch.dtype | None]] = Counter()
         self._is_encoding = False
         self._source = ""
         self._is_incidental = False
+        self._keeps_refused = False
         self._depth = 0
         self._unobserved: torch._ops.OpOverload | None = None
 
@@ -70,7 +72,7 @@ class Recorder:
             yield
 
     @contextmanager
-    def observe(self, source: str, *, incidental: bool = False, composites: bool = True) -> Iterator[None]:
+    def observe(self, source: str, *, incidental: bool = False, composites: bool = True, refused: bool = False) -> Iterator[None]:
         """Context in which calls are recorded.
 
         Args:
@@ -78,8 +80,9 @@ class Recorder:
             incidental: whether all of them are incidental.
             composites: whether to record composite operators. Tensor subclasses that decompose themselves in Python fail under
                 it.
+            refused: record the calls that are refused, and no others.
         """
-        self._source, self._is_incidental, self._depth = source, incidental, 0
+        self._source, self._is_incidental, self._depth, self._keeps_refused = source, incidental, 0, refused
         with _BackendObserver(self), enable_python_dispatcher() if composites else nullcontext():
             yield
 
@@ -126,7 +129,7 @@ class Recorder:
         *,
         composite: bool = False,
     ) -> Any:
-        """Make a call. If it succeeds and is to be kept, record it as it was before it ran.
+        """Make a call. If it is to be kept, for having succeeded or for having been refused, record it as it was before it ran.
 
         Args:
             op: the overload.
@@ -141,14 +144,19 @@ class Recorder:
         if op is self._unobserved:
             self._unobserved = None
         incidental = self._is_incidental or self._depth > 0
+        call, key = self._encoded_if_new(op, args, kwargs, incidental)
         self._depth += composite
         try:
-            call, key = self._encoded_if_new(op, args, kwargs, incidental)
             result = run()
+        except Exception:
+            if call is not None and self._keeps_refused and key not in self._signatures:
+                self._signatures.add(key)
+                self.calls.append((replace(call, recorded=Recorded.REFUSED), None))
+            raise
         finally:
             self._depth -= composite
         remember(result, _name(op), args, kwargs)
-        if call is None or self._is_elsewhere(args, kwargs, result):
+        if call is None or self._keeps_refused or self._is_elsewhere(args, kwargs, result):
             return result
         if key not in self._signatures:  # the same call may have been made inside this one
             self._signatures.add(key)
@@ -171,13 +179,14 @@ class Recorder:
         self, op: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], incidental: bool
     ) -> tuple[Call | None, Hashable]:
         """The plain form of a call that is to be kept, and its key; no call if it is not."""
-        if incidental and self._incidental_counts[op, _dtype(args)] >= INCIDENTAL:
+        is_counted = incidental and not self._keeps_refused
+        if is_counted and self._incidental_counts[op, _dtype(args)] >= INCIDENTAL:
             return None, None
         self._is_encoding = True
         try:
             # A call that one sample makes itself and that is incidental in another is written twice: the result must not depend
             # on which process saw which.
-            key = (incidental, op, signature(args, kwargs))
+            key = (self._keeps_refused, is_counted, op, signature(args, kwargs))
             if key in self._signatures:
                 return None, None
             # Reading the arguments must not be observed, and need not pass the observers.

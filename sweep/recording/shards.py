@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.calls.call import Call
+from sweep.calls.call import Call, Recorded
 from sweep.errors import CorpusError
 
 _LENGTH = struct.Struct("<Q")
@@ -30,6 +30,7 @@ class ShardCall:
         incidental: the dtype that an incidental call counts for; ``None`` for a call that a sample makes itself.
         repeats: whether the call works when it is made again from its plain form; only then is it kept.
         guessed: whether it goes back to a schema guess.
+        recorded: how the call ended.
         text: JSON of the call without ``storages``; empty if it does not repeat.
         storages: JSON data of its storages, whose positions count from the start of ``values``.
         values: the values of its storages; empty if it does not repeat.
@@ -40,6 +41,7 @@ class ShardCall:
     incidental: str | None
     repeats: bool
     guessed: bool
+    recorded: Recorded
     text: bytes | memoryview
     storages: list[Any]
     values: bytes | memoryview | bytearray
@@ -50,9 +52,9 @@ class ShardCall:
         data: dict[str, Any] = dict(call.as_json())
         storages = data.pop("storages")
         if not repeats:
-            return cls(call.overload, data["id"], incidental, False, guessed, b"", [], b"")
+            return cls(call.overload, data["id"], incidental, False, guessed, call.recorded, b"", [], b"")
         text = json.dumps(data, separators=(",", ":")).encode()
-        return cls(call.overload, data["id"], incidental, True, guessed, text, storages, call.data)
+        return cls(call.overload, data["id"], incidental, True, guessed, call.recorded, text, storages, call.data)
 
 
 def write_shard(path: Path, calls: Sequence[ShardCall]) -> None:
@@ -62,7 +64,10 @@ def write_shard(path: Path, calls: Sequence[ShardCall]) -> None:
         CorpusError: there is no room, or the file cannot be written for another reason.
     """
     index = [
-        (c.overload, c.id, c.incidental, c.repeats, c.guessed, len(c.text), c.storages, memoryview(c.values).nbytes)
+        (
+            *(c.overload, c.id, c.incidental, c.repeats, c.guessed, c.recorded.value),
+            *(len(c.text), c.storages, memoryview(c.values).nbytes),
+        )
         for c in calls
     ]
     head = json.dumps(index, separators=(",", ":")).encode()
@@ -89,8 +94,9 @@ def read_shard(path: Path) -> Iterator[ShardCall]:
             f"{path} cannot be read ({type(error).__name__}): remove {path.parent.parent}, and record again"
         ) from error
     at = _LENGTH.size + length
-    for overload, call_id, incidental, repeats, guessed, text_length, storages, values_length in index:
+    for *head, recorded, text_length, storages, values_length in index:
         values_at = at + text_length
         text, values = content[at:values_at], content[values_at : values_at + values_length]
         at = values_at + values_length
-        yield ShardCall(overload, call_id, incidental, repeats, guessed, text, storages, values)
+        overload, call_id, incidental, repeats, guessed = head
+        yield ShardCall(overload, call_id, incidental, repeats, guessed, Recorded(recorded), text, storages, values)

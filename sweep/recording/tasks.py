@@ -10,11 +10,12 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from sweep.calls.call import Call
+from sweep.calls.call import Call, Recorded
 from sweep.calls.codec import build
 from sweep.calls.new_memory import filled
 from sweep.calls.printing import written
@@ -100,9 +101,13 @@ def _derive(task: Task, device: str, file: Path, recorded: RecordedCalls, progre
     """Run one task of a derivation. Attempts are made from plain forms, so every call that is kept repeats."""
     attempts = Attempts(task.name, resolve(task.name), device, progress, plan)
     load_derivation(task.module).run(task.name, recorded, attempts)
-    if attempts.kept and plan.only is None:
+    if plan.only is None:
         pairs = zip(attempts.kept, attempts.kept_guesses, strict=True)
-        write_shard(file, [ShardCall.of(call, guessed=guessed) for call, guessed in pairs])
+        calls = [ShardCall.of(call, guessed=guessed) for call, guessed in pairs]
+        outside = (replace(call, recorded=Recorded.OUT_OF_BOUNDS) for call in attempts.out_of_bounds.values())
+        calls += [ShardCall.of(call) for call in (*attempts.kept_refused, *outside)]
+        if calls:
+            write_shard(file, calls)
     refused = attempts.refused
     return TaskOutcome(
         dispatched=len(attempts.kept) + sum(refused.values()),
@@ -137,15 +142,16 @@ def _record(task: Task, device: str, file: Path, progress: Progress) -> TaskOutc
         write_shard(file, calls)
     return TaskOutcome(
         dispatched=recorder.dispatched,
-        calls=sum(call.repeats for call in calls),
+        calls=sum(call.repeats and call.recorded is Recorded.RETURNED for call in calls),
         unrecordable=dict(recorder.unrecordable),
         failures={f"{what}: {error}": n for (what, error), n in recorder.failures.items()},
     )
 
 
 def _repeats(call: Call, device: str, recorder: Recorder, wait: Callable[[], None]) -> bool:
-    """Whether a call works when it is made from its plain form; one that does not would show nothing about torch."""
+    """Whether a call ends in the same way when it is made from its plain form; else it would show nothing about torch."""
     op = resolve(call.overload)
+    is_refused = call.recorded is Recorded.REFUSED
     try:
         args, kwargs = build(call, device)
         with torch.no_grad():
@@ -153,6 +159,7 @@ def _repeats(call: Call, device: str, recorder: Recorder, wait: Callable[[], Non
         wait()
     except Exception as error:  # counted in the log; the call is not kept
         check_not_lost(error, wait)
-        recorder.failed(f"{call.source}: repeating {call.overload}", error)
-        return False
-    return True
+        if not is_refused:
+            recorder.failed(f"{call.source}: repeating {call.overload}", error)
+        return is_refused
+    return not is_refused

@@ -17,8 +17,17 @@ from sweep import files
 from sweep.errors import UserError
 from sweep.expect.verdict import Verdict
 from sweep.findings.ending import Ending, EndingKind
-from sweep.findings.finding import Finding, Place, Result
-from sweep.findings.kind import Difference, Kind, StateChange
+from sweep.findings.finding import Finding, Place, Population, Result
+from sweep.findings.kind import (
+    Access,
+    Difference,
+    Edge,
+    Kind,
+    LostValidation,
+    OutOfBoundsAccess,
+    SchemaFault,
+    StateChange,
+)
 from sweep.findings.reason import Reason, ReasonKind
 from sweep.report.model import Row, Run, RunInfo
 
@@ -146,12 +155,14 @@ def _result_from_json(plain: dict[str, Any]) -> Result:
 
 def _finding_to_json(finding: Finding) -> dict[str, Any]:
     fields = dataclasses.asdict(finding)
-    return {"crossref": finding.crossref, "what": finding.what, **fields, "kind": _kind_to_json(finding.kind)}
+    texts = {"crossref": finding.crossref, "what": finding.what}
+    return {**texts, **fields, "kind": _kind_to_json(finding.kind), "population": finding.population.value}
 
 
 def _finding_from_json(plain: dict[str, Any]) -> Finding:
-    fields = _fields(plain, "what", "place", "kind")
-    return Finding(**fields, place=Place(**plain["place"]), kind=_kind_from_json(plain["kind"]))
+    fields = _fields(plain, "what", "place", "kind", "population")
+    place, kind = Place(**plain["place"]), _kind_from_json(plain["kind"])
+    return Finding(**fields, place=place, kind=kind, population=Population(plain["population"]))
 
 
 def _kind_to_json(kind: Kind) -> dict[str, Any]:
@@ -162,6 +173,12 @@ def _kind_to_json(kind: Kind) -> dict[str, Any]:
             return {"type": "ending", "name": kind.kind.value, "detail": kind.detail, "side": kind.side}
         case StateChange():
             return {"type": "state change", "names": list(kind.names)}
+        case SchemaFault():
+            return {"type": "schema fault", "name": kind.value}
+        case OutOfBoundsAccess():
+            return {"type": "access", "access": kind.access.value, "edge": kind.edge.value if kind.edge else None}
+        case LostValidation():
+            return {"type": "lost validation", "error": kind.error}
 
 
 def _kind_from_json(plain: dict[str, Any]) -> Kind:
@@ -172,5 +189,11 @@ def _kind_from_json(plain: dict[str, Any]) -> Kind:
             return Ending(EndingKind(plain["name"]), plain["detail"], plain["side"])
         case "state change":
             return StateChange(tuple(plain["names"]))
+        case "schema fault":
+            return SchemaFault(plain["name"])
+        case "access":
+            return OutOfBoundsAccess(Access(plain["access"]), Edge(plain["edge"]) if plain["edge"] else None)
+        case "lost validation":
+            return LostValidation(plain["error"])
         case other:
             raise ValueError(f"unknown kind {other!r}")

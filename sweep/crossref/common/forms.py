@@ -273,7 +273,7 @@ class _Functional(Form):
                 values |= {"dtype": outs[0].dtype, "device": outs[0].device}
             return [], values
 
-        return PreparedCall(functional, arguments, None, call.seed)
+        return PreparedCall(functional, arguments, None, seed=call.seed)
 
     def _written(self, call: PreparedCall) -> list[Any]:
         """What the overload writes, for each argument that it writes to."""

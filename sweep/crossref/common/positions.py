@@ -124,5 +124,5 @@ def _compared(output: int, alone: torch.Tensor, among: torch.Tensor, combination
         return []
     at = int(wrong.nonzero()[0])
     given = ", ".join(map(repr, combinations[at]))
-    sides = [f"{word(tensor[at])} for {given}" for tensor in (alone, among)]
-    return [Mismatch(Place(output=output), Difference.VALUE, None, *sides)]
+    predicted, actual = (f"{word(tensor[at])} for {given}" for tensor in (alone, among))
+    return [Mismatch(Place(output=output), Difference.VALUE, None, predicted, actual)]

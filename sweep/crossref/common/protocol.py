@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 
 import torch
 
+from sweep.calls.call import Recorded
 from sweep.crossref.common.comparison import Outcome, Tolerance, compare, describe
 from sweep.crossref.common.fake_modes import FakeModes
 from sweep.crossref.common.refusals import prediction_ending
+from sweep.crossref.common.snapshot import Snapshot
 from sweep.errors import ProcessUnusableError
-from sweep.findings.finding import WHOLE, Mismatch
+from sweep.findings.finding import WHOLE, Mismatch, Population
 from sweep.operators.inventory import qualified_name
 
 Arguments = tuple[list[Any], dict[str, Any]]
@@ -26,12 +28,15 @@ Arguments = tuple[list[Any], dict[str, Any]]
 
 @dataclass(frozen=True)
 class PreparedCall:
-    """A call that was really made and is now to be predicted.
+    """A call to be predicted, and what came of it when it was really made.
 
     Attributes:
         op: the overload.
         arguments: returns the call's arguments: new copies each time if the overload writes to some, else always the same ones.
-        returned: the outcome of the real call, which is made once and shared by all crossrefs; ``None`` if it did not return.
+        returned: the outcome of the real call, which is made once and shared by all crossrefs; ``None`` if it did not return, or
+            is not made at all.
+        refusal: what the real call raised, if it did.
+        before: the arguments of the real call as they were before it; only where a crossref asks for it.
         seed: the random seed of the real call; ``None`` if the overload draws no random numbers.
         changes_state: whether the real call left process-wide state changed, which was restored.
     """
@@ -39,6 +44,8 @@ class PreparedCall:
     op: torch._ops.OpOverload
     arguments: Callable[[], Arguments]
     returned: Outcome | None
+    refusal: BaseException | None = None
+    before: Snapshot | None = None
     seed: int | None = None
     changes_state: bool = False
 
@@ -88,12 +95,23 @@ class CrossRef(abc.ABC):
     Attributes:
         labels: its names for the predicted and the actual side, as expect files have them; :meth:`labels_of` where forms differ.
         prediction_label: its name for the path that :meth:`predict` takes, where that is not the first label.
+        looks_at: the calls that it is asked about, by how they ended when they were recorded. A call that does not return in
+            the sweep counts as refused.
+        precedes: whether it is asked before the real call is made, of which it then knows nothing.
+        needs_snapshot: whether it has to know what the real call has changed of its arguments.
+        cpu_only: why it applies to no other device than the CPU; empty if it applies to all.
+        population: the calls that the number of calls of its findings is out of.
         tolerance: tolerance for floating-point values; ``None`` compares metadata alone.
         exemptions: overload -> why a prediction of it would say nothing true. "It fails" is not a reason: that is a finding.
     """
 
     labels: ClassVar[tuple[str, str]]
     prediction_label: ClassVar[str] = ""
+    looks_at: ClassVar[frozenset[Recorded]] = frozenset({Recorded.RETURNED})
+    precedes: ClassVar[bool] = False
+    needs_snapshot: ClassVar[bool] = False
+    cpu_only: ClassVar[str] = ""
+    population: ClassVar[Population] = Population.MADE
     tolerance: ClassVar[Tolerance | None] = None
     exemptions: ClassVar[Mapping[str, str]] = {}
 
@@ -181,6 +199,8 @@ def load(name: str) -> CrossRef:
     return crossref
 
 
-def why_not(crossref: CrossRef, op: torch._ops.OpOverload) -> str | None:
-    """Why a crossref does not check an overload, by exemption or by its own word; ``None`` if it does."""
+def why_not(crossref: CrossRef, op: torch._ops.OpOverload, device: str) -> str | None:
+    """Why a crossref does not check an overload on a device, by exemption or by its own word; ``None`` if it does."""
+    if crossref.cpu_only and torch.device(device).type != "cpu":
+        return crossref.cpu_only
     return crossref.exemptions.get(qualified_name(op._name)) or crossref.why_not(op)

@@ -1,14 +1,14 @@
 """Bounds checks: whether a call reads or writes memory outside of its tensors.
 
 The call is made on the CPU, on storages between redzones: once with zeros in them and once with poison. It writes outside if a
-redzone changes, and reads outside if its answer depends on what the redzones hold. Keeping or refusing the call is up to
-``attempts``.
+redzone changes, and reads outside if its answer depends on what the redzones hold. What follows from that is up to the caller:
+recording keeps such a call apart, and crossref ``bounds`` reports it.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from sweep.calls import redzones
-from sweep.calls.call import Call
-from sweep.calls.codec import build
 from sweep.calls.recipes import is_opaque
-from sweep.calls.redzones import Filling
+from sweep.calls.redzones import Filling, Redzone
 from sweep.calls.tensors import is_strided
+from sweep.crossref.common.protocol import Arguments
+from sweep.findings.kind import Edge
 from sweep.operators.schema import by_name, written_names
 
 #: torch's words for memory that it has not allocated itself, and can therefore not resize.
@@ -66,43 +66,55 @@ Answer = NoAnswer | Refusal | Returned
 
 
 class BoundsCheck:
-    """Checks the calls of one overload.
+    """Checks the calls of one overload. Every method takes a function that returns the arguments of the call.
 
     Args:
         name: qualified name of the overload.
         op: the overload.
+        inspect: is given the result of every call that returns, and its arguments before they were moved.
     """
 
-    def __init__(self, name: str, op: torch._ops.OpOverload) -> None:
-        self._name, self._op = name, op
+    def __init__(
+        self, name: str, op: torch._ops.OpOverload, inspect: Callable[[Any, Any], None] = lambda result, built: None
+    ) -> None:
+        self._name, self._op, self._inspect = name, op, inspect
         self._is_mutable = op._schema.is_mutable
 
-    def answers(self, call: Call) -> tuple[Answer, Answer]:
+    def answers(self, arguments: Callable[[], Arguments]) -> tuple[Answer, Answer]:
         """The answers with zeros and with poison in the redzones.
 
         Raises:
             WritesOutside: a redzone has changed.
         """
-        return self._answer(call, Filling.ZEROS), self._answer(call, Filling.POISON)
+        return self.answer(arguments, Filling.ZEROS), self.answer(arguments, Filling.POISON)
 
-    def check_reads(self, call: Call, with_zeros: Answer, with_poison: Answer) -> None:
-        """Check that answers which differ do so by chance, and not because of the redzones.
+    def depends(self, arguments: Callable[[], Arguments], with_zeros: Answer, with_poison: Answer) -> bool:
+        """Whether answers differ because of the redzones, and not by chance.
 
         The calls are repeated in the opposite order. Answers that follow the order come from what the call before left in memory,
         which some kernels return; answers that change every time, such as addresses, show nothing either.
 
         Raises:
-            ReadsOutside: both answers are the same again.
             WritesOutside: a redzone has changed.
         """
         if with_zeros == with_poison:
-            return
-        poison_again = self._answer(call, Filling.POISON)
-        zeros_again = self._answer(call, Filling.ZEROS)
-        if (with_zeros, with_poison) == (zeros_again, poison_again):
-            raise ReadsOutside("reads outside of the tensors that it is given")
+            return False
+        poison_again = self.answer(arguments, Filling.POISON)
+        zeros_again = self.answer(arguments, Filling.ZEROS)
+        return (with_zeros, with_poison) == (zeros_again, poison_again)
 
-    def check_end(self, call: Call) -> None:
+    def redzones_read(self, arguments: Callable[[], Arguments]) -> list[Redzone]:
+        """The redzones on which the answer depends each by itself.
+
+        Raises:
+            WritesOutside: a redzone has changed.
+        """
+        count = len(redzones.movable(arguments()))
+        with_zeros = self.answer(arguments, Filling.ZEROS)
+        every = [Redzone(storage, edge) for storage in range(count) for edge in Edge]
+        return [redzone for redzone in every if self.answer(arguments, Filling.POISON, redzone) != with_zeros]
+
+    def check_end(self, arguments: Callable[[], Arguments]) -> None:
         """Make a call that is refused between redzones, but accepted otherwise, on storages that continue behind its tensors.
 
         Those are allocated by torch and can be resized, which some operators insist on.
@@ -111,29 +123,38 @@ class BoundsCheck:
             ReadsOutside: it is refused because of what lies behind its tensors.
         """
         for filling in Filling:
-            args, kwargs = redzones.on_longer(build(call, "cpu"), filling)
+            args, kwargs = redzones.on_longer(arguments(), filling)
             try:
                 with torch.no_grad():
                     self._op(*args, **kwargs)
             except Exception as error:
                 raise ReadsOutside(f"accepts it for what lies outside of the tensors that it is given; else: {error}") from None
 
-    def _answer(self, call: Call, filling: Filling) -> Answer:
-        """The answer on memory between redzones; the arguments that the call resizes, if any, are left where they are."""
-        answer = self._answer_between(call, filling, resizes=False)
+    def answer(self, arguments: Callable[[], Arguments], filling: Filling, only: Redzone | None = None) -> Answer:
+        """The answer on memory between redzones; the arguments that the call resizes, if any, are left where they are.
+
+        Args:
+            arguments: returns the arguments of the call.
+            filling: content of the redzones.
+            only: the one redzone with that content; the others hold zeros.
+
+        Raises:
+            WritesOutside: a redzone has changed.
+        """
+        answer = self._answer_between(arguments(), filling, only, resizes=False)
         if self._is_mutable and isinstance(answer, Refusal) and answer.is_about_memory:
-            return self._answer_between(call, filling, resizes=True)
+            return self._answer_between(arguments(), filling, only, resizes=True)
         return answer
 
-    def _answer_between(self, call: Call, filling: Filling, *, resizes: bool) -> Answer:
-        built = build(call, "cpu")
+    def _answer_between(self, built: Arguments, filling: Filling, only: Redzone | None, *, resizes: bool) -> Answer:
         fixed = self._written(*built) if resizes else ()
-        with redzones.between(built, filling, fixed) as (args, kwargs), _reproducible():
+        with redzones.between(built, filling, fixed, only) as (args, kwargs), _reproducible():
             try:
                 with torch.no_grad():
                     result = self._op(*args, **kwargs)
             except BaseException as error:  # the call may be accepted elsewhere: this memory cannot be resized, for one
                 return Refusal(type(error), str(error))
+            self._inspect(result, (args, kwargs))
             if all(before is after for before, after in zip(_leaves(built), _leaves((args, kwargs)), strict=True)):
                 return NoAnswer.NOT_MOVED
             shown = (result, args, kwargs) if self._is_mutable else result
