@@ -179,6 +179,29 @@ def between(arguments: Any, filling: Filling, fixed: Any = (), only: Redzone | N
         raise WritesOutside("writes outside of the tensors that it is given", changed)
 
 
+@contextmanager
+def protected(arguments: Any) -> Iterator[Any]:
+    """Copies of arguments on which a call may be made that nobody has made yet.
+
+    On the CPU they are between redzones; elsewhere they are on storages that continue, so that a write behind them is harmless.
+
+    Raises:
+        WritesOutside: a redzone has changed meanwhile.
+    """
+    devices: set[str] = set()
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        devices.add(tensor.device.type)
+        return tensor
+
+    _map_tensors(note, arguments)
+    if devices <= {"cpu"}:
+        with between(arguments, Filling.ZEROS) as copies:
+            yield copies
+    else:
+        yield on_longer(arguments, Filling.ZEROS)
+
+
 def movable(arguments: Any) -> list[int]:
     """The addresses of the storages that :func:`between` can move, by their number."""
     return list(_storages(arguments))

@@ -42,6 +42,7 @@ class CrossRef(protocol.CrossRef):
 
     labels = ("decomposition", "eager")
     tolerance = Tolerance()
+    needs_changes = True
     exemptions: ClassVar[Mapping[str, str]] = {
         # Its schema declares no write, so that both sides would share the running statistics to which eager and decomposition
         # write alike.

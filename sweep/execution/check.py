@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from sweep.calls.call import Call, Recorded
+from sweep.calls.parsing import typed_text
 from sweep.crossref.common import protocol
 from sweep.crossref.common.fake_modes import FakeModes
 from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply, PreparedCall, Shared
@@ -142,9 +143,10 @@ class Checker:
         self.progress.beat(len(self.calls), _EXAMPLE)
         guard = StateGuard()
         examples = Examples(self.op, self.calls, self.device, wait, shared.fakes.next_call)
+        is_typed = any(typed_text(call.source) is not None for call in self.calls)  # one call says nothing about all calls
         findings = []
         for key, by_position in observations.mismatches.items():
-            if key in observations.refuted and all(m.claim is Claim.UNLESS_REFUTED for m in by_position.values()):
+            if all(m.claim is Claim.UNLESS_REFUTED for m in by_position.values()) and (is_typed or key in observations.refuted):
                 continue
             crossref = applying.get(key.crossref)
             findings.append(examples.finding(key, by_position, crossref, tried=self.limits.examples))
@@ -179,7 +181,7 @@ class _Loop:
             (name, crossref, [Phase(Activity.PREDICTION, name, form) for form in crossref.forms(checker.op)])
             for name, crossref in applying.items()
         ]
-        self._snapshot = any(crossref.needs_snapshot for crossref in applying.values())
+        self._changes = any(crossref.needs_changes for crossref in applying.values())
         self.not_compared = ""
         self._guard = StateGuard()
 
@@ -208,8 +210,6 @@ class _Loop:
             prepared, ended = self._made(at, call, arguments, seed)
             if prepared is not None:
                 self._ask(at, prepared, ended, preceding=False)
-                if prepared.before is not None and not op._schema.is_mutable:
-                    prepared.before.restore()
         self._restore(at)
 
     def _made(
@@ -219,7 +219,7 @@ class _Loop:
         checker = self._checker
         checker.progress.beat(at, _REAL)
         try:
-            prepared = prepare(checker.op, arguments, self._wait, seed, snapshot=self._snapshot)
+            prepared = prepare(checker.op, arguments, self._wait, seed, changes=self._changes)
         except RealCallEndedError as error:
             is_refusal = error.ending.kind in (EndingKind.RAISED, EndingKind.INTERNAL_ASSERT)
             if call.recorded is Recorded.RETURNED or not is_refusal:

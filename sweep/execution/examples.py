@@ -106,7 +106,7 @@ class Examples:
         if crossref.precedes:
             return PreparedCall(self._op, arguments, None, seed=seed)
         try:
-            return prepare(self._op, arguments, self._wait, seed, snapshot=crossref.needs_snapshot)
+            return prepare(self._op, arguments, self._wait, seed, changes=crossref.needs_changes)
         except RealCallEndedError as error:
             if Recorded.REFUSED not in crossref.looks_at:
                 raise

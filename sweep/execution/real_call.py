@@ -65,7 +65,7 @@ def prepare(
     wait: Callable[[], None],
     seed: int | None = None,
     *,
-    snapshot: bool = False,
+    changes: bool = False,
 ) -> PreparedCall:
     """Makes the real call.
 
@@ -74,14 +74,14 @@ def prepare(
         arguments: returns the call's arguments.
         wait: as ``accelerator.waiter`` returns it.
         seed: random seed of the call; ``None`` leaves the generator as it is.
-        snapshot: take a snapshot of the arguments before the call.
+        changes: see which arguments the call changes, and undo that if the schema declares no write at all.
 
     Raises:
         RealCallEndedError: the call raised.
         ProcessUnusableError: it raised, and no call after it can use the device.
     """
     args, kwargs = arguments()
-    before = Snapshot(args, kwargs) if snapshot else None
+    snapshot = Snapshot(args, kwargs) if changes else None
     if seed is not None:
         torch.manual_seed(seed)
     try:
@@ -90,7 +90,10 @@ def prepare(
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process belongs to its calls
         check_not_lost(error, wait)
         raise RealCallEndedError(error) from error
-    return PreparedCall(op, arguments, Outcome(args, kwargs, result), before=before, seed=seed)
+    changed = None if snapshot is None else frozenset(snapshot.changed())
+    if snapshot is not None and changed and not op._schema.is_mutable:
+        snapshot.restore()  # later predictions are given the same arguments
+    return PreparedCall(op, arguments, Outcome(args, kwargs, result), changed=changed, seed=seed)
 
 
 def own_randomness(device: str) -> AbstractContextManager[None]:

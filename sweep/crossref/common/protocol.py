@@ -18,7 +18,6 @@ from sweep.calls.call import Recorded
 from sweep.crossref.common.comparison import Outcome, Tolerance, compare, describe
 from sweep.crossref.common.fake_modes import FakeModes
 from sweep.crossref.common.refusals import prediction_ending
-from sweep.crossref.common.snapshot import Snapshot
 from sweep.errors import ProcessUnusableError
 from sweep.findings.finding import WHOLE, Mismatch, Population
 from sweep.operators.inventory import qualified_name
@@ -36,7 +35,8 @@ class PreparedCall:
         returned: the outcome of the real call, which is made once and shared by all crossrefs; ``None`` if it did not return, or
             is not made at all.
         refusal: what the real call raised, if it did.
-        before: the arguments of the real call as they were before it; only where a crossref asks for it.
+        changed: the arguments that the real call has changed, by position or keyword, whatever the schema says. Known only where
+            a crossref asks for it; the changes that the schema does not declare are then undone.
         seed: the random seed of the real call; ``None`` if the overload draws no random numbers.
         changes_state: whether the real call left process-wide state changed, which was restored.
     """
@@ -45,7 +45,7 @@ class PreparedCall:
     arguments: Callable[[], Arguments]
     returned: Outcome | None
     refusal: BaseException | None = None
-    before: Snapshot | None = None
+    changed: frozenset[str] | None = None
     seed: int | None = None
     changes_state: bool = False
 
@@ -98,7 +98,7 @@ class CrossRef(abc.ABC):
         looks_at: the calls that it is asked about, by how they ended when they were recorded. A call that does not return in
             the sweep counts as refused.
         precedes: whether it is asked before the real call is made, of which it then knows nothing.
-        needs_snapshot: whether it has to know what the real call has changed of its arguments.
+        needs_changes: whether it has to know which arguments the real call has changed, or that they are as they were.
         cpu_only: why it applies to no other device than the CPU; empty if it applies to all.
         population: the calls that the number of calls of its findings is out of.
         tolerance: tolerance for floating-point values; ``None`` compares metadata alone.
@@ -109,7 +109,7 @@ class CrossRef(abc.ABC):
     prediction_label: ClassVar[str] = ""
     looks_at: ClassVar[frozenset[Recorded]] = frozenset({Recorded.RETURNED})
     precedes: ClassVar[bool] = False
-    needs_snapshot: ClassVar[bool] = False
+    needs_changes: ClassVar[bool] = False
     cpu_only: ClassVar[str] = ""
     population: ClassVar[Population] = Population.MADE
     tolerance: ClassVar[Tolerance | None] = None

@@ -1,0 +1,116 @@
+"""The same call with other values in its tensors, to see whether an operator refuses the values or the metadata.
+
+A prediction sees metadata alone, so what is refused for its values is nothing that it could have predicted.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from sweep.calls.redzones import WritesOutside, protected
+from sweep.calls.tensors import is_strided, parts_of
+from sweep.crossref.common.protocol import Arguments, PreparedCall
+
+#: Number of tensors whose fills are combined with each other.
+_COMBINED = 3
+
+
+def _identity(tensor: torch.Tensor) -> None:
+    tensor.zero_()
+    if tensor.dim() >= 2:
+        tensor.diagonal(dim1=-2, dim2=-1).fill_(1)
+
+
+def _ascending(tensor: torch.Tensor) -> None:
+    tensor.copy_(torch.arange(tensor.numel(), device=tensor.device).reshape(tensor.shape))
+
+
+def _ascending_rows(tensor: torch.Tensor) -> None:
+    if tensor.dim():
+        tensor.copy_(torch.arange(tensor.shape[-1], device=tensor.device).expand(tensor.shape))
+
+
+#: What tensors are filled with: indices and counts that are in range, probabilities, lengths and offsets in order, and matrices
+#: that are positive definite.
+_FILLS: tuple[Callable[[torch.Tensor], Any], ...] = (
+    lambda tensor: tensor.zero_(),
+    lambda tensor: tensor.fill_(1),
+    lambda tensor: tensor.fill_(2),
+    lambda tensor: tensor.fill_(4 if tensor.dtype is not torch.bool else 1),
+    lambda tensor: tensor.fill_(0.5 if tensor.is_floating_point() else 1),
+    _identity,
+    _ascending,
+    _ascending_rows,
+)
+
+
+def is_accepted_with_others(call: PreparedCall) -> bool:
+    """Whether an operator accepts a call that it refuses once some of its tensors hold other values.
+
+    Tried are a few fills of all tensors, of the integers and bools alone, of the floating-point numbers alone, of each tensor
+    alone, and of the first few integer tensors in every combination. Tensors that are not strided get other values in the
+    strided tensors that they consist of. The calls are made on protected copies, for no value is safe for every kernel.
+    """
+    count = len(_fillable(call.arguments()))
+    return any(_is_accepted(call, fills) for fills in _plans(_fillable(call.arguments()))) if count else False
+
+
+_Fills = Sequence[Callable[[torch.Tensor], Any] | None]
+
+
+def _plans(tensors: Sequence[torch.Tensor]) -> Iterator[_Fills]:
+    """What to fill each of some tensors with; ``None`` leaves it as it is."""
+    is_number = [tensor.is_floating_point() or tensor.is_complex() for tensor in tensors]
+    for fill in _FILLS:
+        yield [fill] * len(tensors)
+        if any(is_number) and not all(is_number):
+            yield [None if number else fill for number in is_number]
+            yield [fill if number else None for number in is_number]
+        if len(tensors) > 1:
+            for chosen in range(min(len(tensors), 2 * _COMBINED)):
+                yield [fill if at == chosen else None for at in range(len(tensors))]
+    integers = [at for at, number in enumerate(is_number) if not number][:_COMBINED]
+    if len(integers) > 1:
+        for combination in itertools.product(_FILLS, repeat=len(integers)):
+            of = dict(zip(integers, combination, strict=True))
+            yield [of.get(at) for at in range(len(tensors))]
+
+
+def _is_accepted(call: PreparedCall, fills: _Fills) -> bool:
+    try:
+        with protected(call.arguments()) as arguments, torch.no_grad():
+            args, kwargs = _own(arguments)
+            for tensor, fill in zip(_fillable((args, kwargs)), fills, strict=True):
+                if fill is not None:
+                    fill(tensor)
+            call.op(*args, **kwargs)
+    except WritesOutside:
+        return True  # accepted, and worse
+    except Exception:  # refused again, or a value that the dtype cannot hold
+        return False
+    return True
+
+
+def _own(arguments: Any) -> Arguments:
+    """Arguments whose tensors that are not strided, which have no protected copies, are copies too."""
+    leaves, structure = tree_flatten(arguments)
+    own = [leaf.clone() if isinstance(leaf, torch.Tensor) and not is_strided(leaf) else leaf for leaf in leaves]
+    args, kwargs = tree_unflatten(own, structure)
+    return args, kwargs
+
+
+def _fillable(arguments: Any) -> list[torch.Tensor]:
+    """The strided tensors of a call that hold values, those that other tensors consist of included."""
+    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
+    strided = [part for tensor in tensors for part in ([tensor] if is_strided(tensor) else _parts(tensor))]
+    return [tensor.detach() for tensor in strided if tensor.numel()]
+
+
+def _parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The parts of a tensor that share its memory."""
+    return [] if tensor.is_quantized or tensor.is_mkldnn else list(parts_of(tensor).values())

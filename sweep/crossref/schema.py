@@ -1,0 +1,130 @@
+"""Crossref ``schema``: what calls write to and share memory with, against what the schema declares, in both directions.
+
+Writes are seen bit for bit, in snapshots of the arguments. Of a sparse, nested or quantized tensor the strided tensors count that
+it consists of. Upstream has ``torch._subclasses.schema_check_mode``, which compares values and takes no sparse arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from sweep.crossref.common import protocol
+from sweep.crossref.common.comparison import Outcome
+from sweep.crossref.common.protocol import DoesNotApply, PreparedCall
+from sweep.crossref.common.snapshot import memory_of
+from sweep.findings.finding import Claim, Mismatch, Place
+from sweep.findings.kind import SchemaFault
+
+
+class CrossRef(protocol.CrossRef):
+    """The schema against what calls do."""
+
+    labels = ("schema", "real")
+    needs_changes = True
+    exemptions: ClassVar[Mapping[str, str]] = {}
+
+    def predict(self, call: PreparedCall, form: str) -> Outcome:
+        raise DoesNotApply("looks at the real call alone")
+
+    def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
+        arguments = _arguments(call)
+        return [*_writes(call, arguments), *_aliases(call, arguments)]
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """The tensors of one argument or return value.
+
+    Attributes:
+        declared: the argument or return value in the schema.
+        tensors: its tensors, several for a list.
+        key: position or keyword of an argument.
+    """
+
+    declared: torch._C.Argument
+    tensors: Sequence[torch.Tensor]
+    key: str = ""
+
+    @cached_property
+    def storages(self) -> frozenset[int]:
+        """The addresses of the storages that hold its tensors."""
+        return frozenset(storage._cdata for tensor in self.tensors for storage in memory_of(tensor))
+
+    @cached_property
+    def has_elements(self) -> bool:
+        """Whether there is anything to be written to, or to be shared."""
+        return any(tensor.is_nested or tensor.numel() for tensor in self.tensors)
+
+    def may_share(self, other: _Tensors) -> bool:
+        """Whether the schema lets two values share memory.
+
+        Of a list the schema says in Python that it is annotated, and not with what, so it may share memory with any annotated
+        argument.
+        """
+        own, others = self.declared.alias_info, other.declared.alias_info
+        if own is None or others is None:
+            return False
+        sets = [own.before_set | own.after_set, others.before_set | others.after_set]
+        return not all(sets) or any("*" in names for names in sets) or bool(sets[0] & sets[1])
+
+
+def _writes(call: PreparedCall, arguments: Sequence[_Tensors]) -> Iterator[Mismatch]:
+    """Writes that the schema does not declare, and what every call says about those that it declares."""
+    assert call.changed is not None, "a crossref that asks for changes is told them"
+    written = {storage for argument in arguments if argument.declared.is_write for storage in argument.storages}
+    for argument in arguments:
+        place = Place(argument=argument.declared.name, in_list=len(argument.tensors) != 1)
+        is_changed = argument.key in call.changed
+        if not argument.declared.is_write:
+            if is_changed and not argument.storages & written:
+                yield Mismatch(place, SchemaFault.UNDECLARED_WRITE, None, "not written to", "changed")
+        elif is_changed or argument.has_elements:
+            claim = Claim.REFUTED if is_changed else Claim.UNLESS_REFUTED
+            yield Mismatch(Place(argument=place.argument), SchemaFault.NEVER_WRITTEN, None, "written to", "unchanged", claim)
+
+
+def _aliases(call: PreparedCall, arguments: Sequence[_Tensors]) -> Iterator[Mismatch]:
+    """Memory that is shared and not declared so, and what every call says about memory that is declared as shared."""
+    for at, output in _outputs(call):
+        place = Place(output=at)
+        for argument in arguments:
+            is_same = any(tensor is own for tensor in output.tensors for own in argument.tensors)
+            is_shared = is_same or (output.has_elements and not output.storages.isdisjoint(argument.storages))
+            if not output.may_share(argument):
+                if is_shared:
+                    text = f"is argument {argument.key}" if is_same else f"shares memory with argument {argument.key}"
+                    yield Mismatch(place, SchemaFault.UNDECLARED_ALIAS, None, "new memory", text)
+            elif is_shared or (output.has_elements and argument.has_elements):
+                claim = Claim.REFUTED if is_shared else Claim.UNLESS_REFUTED
+                text = f"shares memory with argument {argument.key}"
+                yield Mismatch(place, SchemaFault.NEVER_SHARED, None, text, "new memory", claim)
+
+
+def _arguments(call: PreparedCall) -> list[_Tensors]:
+    """The arguments that hold tensors."""
+    schema = call.op._schema.arguments
+    by_name = {argument.name: argument for argument in schema}
+    named = [(schema[at], str(at), value) for at, value in enumerate(call.actual.args)]
+    named += [(by_name[name], name, value) for name, value in call.actual.kwargs.items()]
+    arguments = [_Tensors(declared, _tensors(value), key) for declared, key, value in named]
+    return [argument for argument in arguments if argument.tensors]
+
+
+def _outputs(call: PreparedCall) -> Iterator[tuple[int, _Tensors]]:
+    """The return values that hold tensors, with their positions."""
+    returns, result = call.op._schema.returns, call.actual.result
+    values = result if len(returns) > 1 else (result,)
+    for at, (declared, value) in enumerate(zip(returns, values, strict=False)):
+        tensors = _tensors(value)
+        if tensors:
+            yield at, _Tensors(declared, tensors)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
