@@ -12,10 +12,10 @@ from opinfo_adapters.derived.selection import representatives
 from sweep.calls import redzones
 from sweep.calls.codec import encode
 from sweep.calls.redzones import Filling, WritesOutside
+from sweep.crossref.common.bounds_check import ReadsOutside
 from sweep.operators.inventory import form_signature, resolve
 from sweep.progress import Activity, Progress
 from sweep.recording.attempts import Attempts, ValuesRefused
-from sweep.recording.bounds import ReadsOutside
 from sweep.recording.merge import Merger
 from sweep.recording.outcome import AttemptPlan, OutOfBounds
 from sweep.recording.recorded import RecordedCalls

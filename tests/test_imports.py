@@ -20,7 +20,6 @@ CHILD = (
     "sweep.operators",
     "sweep.recording.adapters",
     "sweep.recording.attempts",
-    "sweep.recording.bounds",
     "sweep.recording.recorded",
     "sweep.recording.recorder",
     "sweep.recording.tasks",

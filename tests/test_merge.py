@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from sweep.calls import corpus
+from sweep.calls.call import Recorded
 from sweep.calls.codec import encode
 from sweep.errors import CorpusError
 from sweep.recording.index import OverloadEntry, read_index
 from sweep.recording.merge import Merger, extend_file
+from sweep.recording.recorded import RecordedCalls
 from sweep.recording.shards import ShardCall, read_shard, write_shard
 from sweep.recording.stages import INCIDENTAL
 
@@ -78,11 +82,27 @@ def test_the_index_says_where_calls_come_from(tmp_path):
     guess = ShardCall.of(call_of(2), guessed=True)
     add(merger, tmp_path, "schema_guesses", guess)
     size = (tmp_path / "aten.abs.default.npz").stat().st_size
-    assert read_index(tmp_path) == {"aten.abs.default": OverloadEntry(1, size, [guess.id], has_carried=False)}
+    assert read_index(tmp_path) == {"aten.abs.default": OverloadEntry(calls=1, nbytes=size, guessed=[guess.id])}
     add(merger, tmp_path, "overload_variants", ShardCall.of(call_of(3)))
     entry = read_index(tmp_path)["aten.abs.default"]
     assert (entry.calls, entry.guessed, entry.has_carried) == (2, [guess.id], True)
-    assert merger.overloads() == {"aten.abs.default": {"calls": 2, "guessed": 1, "bytes": entry.nbytes}}
+    counts = {"calls": 2, "refused": 0, "out_of_bounds": 0, "guessed": 1}
+    assert merger.overloads() == {"aten.abs.default": {**counts, "bytes": entry.nbytes}}
+
+
+def test_refused_calls_are_counted_apart_and_are_no_calls_of_the_overload(tmp_path):
+    merger = Merger(tmp_path)
+    refused = [replace(call_of(size), recorded=Recorded.REFUSED) for size in (2, 3)]
+    outside = replace(call_of(4), recorded=Recorded.OUT_OF_BOUNDS)
+    add(merger, tmp_path, "overload_variants", *(ShardCall.of(call) for call in (*refused, outside)))
+    entry = read_index(tmp_path)["aten.abs.default"]
+    assert (entry.calls, entry.refused, entry.out_of_bounds, entry.has_carried) == (0, 2, 1, False)
+    assert (merger.overloads(), RecordedCalls(tmp_path, "cpu").is_called("aten.abs.default")) == ({}, False)
+    add(merger, tmp_path, "tensor_variants", ShardCall.of(call_of(2)))
+    assert merger.overloads()["aten.abs.default"]["calls"] == 1, "a call that is refused for its values is another one"
+    assert [call.recorded for call in RecordedCalls(tmp_path, "cpu").calls("aten.abs.default")] == [Recorded.RETURNED]
+    endings = [call.recorded for call in corpus.load(tmp_path, "aten.abs.default")]
+    assert endings == [Recorded.REFUSED, Recorded.REFUSED, Recorded.OUT_OF_BOUNDS, Recorded.RETURNED]
 
 
 def test_a_missing_index_is_one_line(tmp_path):

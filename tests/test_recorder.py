@@ -123,9 +123,9 @@ def test_every_opinfo_database_is_found():
     assert {"op_db", "foreach_unary_op_db", "python_ref_db", "njt_op_db"} <= set(opinfo.databases())
 
 
-def test_every_supported_dtype_is_a_task():
+def test_every_supported_dtype_is_a_task_and_so_are_error_inputs():
     names = [name for name in opinfo.tasks("cpu") if "/nn.functional.max_unpool2d/" in name and name.startswith("op_db")]
-    assert [name.rpartition("/")[2] for name in names] == ["bfloat16", "float16", "float32", "float64"]
+    assert [name.rpartition("/")[2] for name in names] == ["bfloat16", "float16", "float32", "float64", "errors"]
 
 
 def test_a_glob_that_matches_no_task_is_refused():

@@ -135,8 +135,8 @@ def load(folder: Path, name: str) -> list[Call]:
 
 
 def _call(name: str, described: Mapping[str, Any], values: memoryview) -> Call:
-    recorded = Recorded(described.get("recorded", Recorded.RETURNED.value))
     args, kwargs, tensors, storages = (described[part] for part in ("args", "kwargs", "tensors", "storages"))
+    recorded = Recorded(described.get("recorded", Recorded.RETURNED.value))
     return Call(name, described["source"], args, kwargs, tensors, storages, values, described["variant"], recorded)
 
 

@@ -93,11 +93,12 @@ def _aliases(call: PreparedCall, arguments: Sequence[_Tensors]) -> Iterator[Mism
     """Memory that is shared and not declared so, and what every call says about memory that is declared as shared."""
     for at, output in _outputs(call):
         place = Place(output=at)
+        allowed = {storage for argument in arguments if output.may_share(argument) for storage in argument.storages}
         for argument in arguments:
             is_same = any(tensor is own for tensor in output.tensors for own in argument.tensors)
             is_shared = is_same or (output.has_elements and not output.storages.isdisjoint(argument.storages))
             if not output.may_share(argument):
-                if is_shared:
+                if is_shared and argument.storages.isdisjoint(allowed):
                     text = f"is argument {argument.key}" if is_same else f"shares memory with argument {argument.key}"
                     yield Mismatch(place, SchemaFault.UNDECLARED_ALIAS, None, "new memory", text)
             elif is_shared or (output.has_elements and argument.has_elements):

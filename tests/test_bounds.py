@@ -1,0 +1,135 @@
+"""The crossref ``bounds``: a kernel with one planted access outside of its tensors is reported exactly, by no other crossref."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sweep import crossref
+from sweep.calls.call import Recorded
+from sweep.findings.finding import Status
+from tests import planted
+from tests.planted import check
+
+
+def define(name, real, schema="(Tensor x) -> Tensor", fake=torch.empty_like):
+    return planted.define(f"bounds_{name}", schema, real, fake)
+
+
+def at(x, offset):
+    """The element at an offset from the first one of a float32 tensor, wherever that lies."""
+    return ctypes.c_float.from_address(x.data_ptr() + 4 * offset)
+
+
+def call(op, *args, recorded=Recorded.OUT_OF_BOUNDS, **kwargs):
+    return replace(planted.call(op, *args, **kwargs), recorded=recorded)
+
+
+def findings(op, *calls, crossrefs=None):
+    result = check(op, list(calls), crossrefs or crossref.names())
+    return [(f.author, f.what, f.calls) for f in result.findings]
+
+
+def reads(offset):
+    def kernel(x):
+        return x + at(x, offset if offset < 0 else x.numel() + offset - 1).value
+
+    return kernel
+
+
+def writes(offset):
+    def kernel(x):
+        at(x, offset if offset < 0 else x.numel() + offset - 1).value = 5.0
+        return x.clone()
+
+    return kernel
+
+
+PLANTED = {
+    "reads_one_past": (reads(1), "reads past argument 0"),
+    "reads_far_past": (reads(1000), "reads past argument 0"),
+    "reads_one_before": (reads(-1), "reads before argument 0"),
+    "writes_one_past": (writes(1), "writes past argument 0"),
+    "writes_one_before": (writes(-1), "writes before argument 0"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_access_is_reported_with_its_place_and_by_no_other_crossref(name):
+    kernel, what = PLANTED[name]
+    assert findings(define(name, kernel), call(define(name, kernel), torch.ones(3))) == [("bounds", what, 1)]
+
+
+def test_the_argument_is_named():
+    def kernel(x, y, *, out):
+        at(out, out.numel()).value = 1.0
+        return out
+
+    op = define("writes_past_out", kernel, "(Tensor x, Tensor y, *, Tensor(a!) out) -> Tensor(a!)", lambda x, y, *, out: out)
+    assert findings(op, call(op, torch.ones(2), torch.ones(2), out=torch.ones(3))) == [("bounds", "writes past argument out", 1)]
+
+    def second(x, y):
+        return x + at(y, 1).value
+
+    op = define("reads_past_second", second, "(Tensor x, Tensor y) -> Tensor", lambda x, y: torch.empty_like(x))
+    assert findings(op, call(op, torch.ones(2), torch.ones(1))) == [("bounds", "reads past argument 1", 1)]
+
+
+def test_a_write_behind_a_result_is_reported():
+    def kernel(x):
+        result = x.clone()
+        at(result, result.numel()).value = 5.0
+        return result
+
+    op = define("writes_past_result", kernel)
+    assert findings(op, call(op, torch.ones(3))) == [("bounds", "writes past output 0", 1)]
+
+
+def test_a_call_that_was_recorded_as_out_of_bounds_is_never_made_in_plain_memory():
+    def kernel(x):
+        address = at(x, -1)
+        assert address.value in (0.0, 5.0) or address.value != address.value, "not between redzones"
+        address.value = 5.0
+        return x.clone()
+
+    op = define("only_between_redzones", kernel)
+    result = check(op, [call(op, torch.ones(3))], crossref.names())
+    assert [(f.author, f.what) for f in result.findings] == [("bounds", "writes before argument 0")]
+    assert (result.calls, dict(result.compared)) == (0, {"bounds": 1})
+
+
+def test_correct_kernels_are_silent():
+    def through_strides(x):
+        return torch.as_strided(x, (2,), (2,), 0).clone()
+
+    cases = [
+        (torch.ops.aten.flip.default, (torch.arange(6.0).view(2, 3).t(), [0])),
+        (torch.ops.aten.empty_like.default, (torch.ones(5),)),
+        (torch.ops.aten.rand_like.default, (torch.ones(5),)),
+        (torch.ops.aten.resize_.default, (torch.ones(2), [4])),
+        (torch.ops.aten.sort.default, (torch.tensor([3.0, 1.0, 2.0]),)),
+    ]
+    for op, args in cases:
+        name = f"{op._schema.name.replace('::', '.')}.default"
+        recorded = planted.encode(name, args, {}, device="cpu", source="test")
+        assert check(op, [recorded], ["bounds"]).status in (Status.AGREES, Status.NOT_CALLED), op
+    op = define("through_strides", through_strides, fake=lambda x: x.new_empty(2))
+    assert findings(op, planted.call(op, torch.arange(3.0)), planted.call(op, torch.arange(6.0)[::2]), crossrefs=["bounds"]) == []
+
+
+def test_memory_of_every_size_is_seen_behind_up_to_its_chunk():
+    """glibc keeps what it hands out filled up to the end of the chunk, whatever the size."""
+    for size in range(1, 70):
+        op = torch.ops.aten.neg.default
+        recorded = planted.encode("aten.neg.default", (torch.ones(size, dtype=torch.int8),), {}, device="cpu", source="test")
+        assert check(op, [recorded], ["bounds"]).status is Status.AGREES, size
+
+
+def test_on_an_accelerator_it_does_not_apply():
+    from sweep.crossref.common import protocol
+
+    reason = protocol.why_not(protocol.load("bounds"), torch.ops.aten.abs.default, "cuda:0")
+    assert reason == "redzones lie in the memory of the CPU"
