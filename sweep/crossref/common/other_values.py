@@ -56,9 +56,14 @@ def is_accepted_with_others(call: PreparedCall) -> bool:
     alone, and of the first few integer tensors in every combination. Tensors that are not strided get other values in the
     strided tensors that they consist of. The calls are made on protected copies, for no value is safe for every kernel.
     """
-    count = len(_fillable(call.arguments()))
-    return any(_is_accepted(call, fills) for fills in _plans(_fillable(call.arguments()))) if count else False
+    if isinstance(call.refusal, NotImplementedError):  # no kernel for a dtype or layout
+        return False
+    tensors = _fillable(call.arguments())
+    return bool(tensors) and any(_is_accepted(call, fills) for fills in _plans(tensors))
 
+
+#: What a few integer tensors are filled with in every combination.
+_COMBINED_FILLS = (_FILLS[0], _FILLS[1], _ascending)
 
 _Fills = Sequence[Callable[[torch.Tensor], Any] | None]
 
@@ -76,7 +81,7 @@ def _plans(tensors: Sequence[torch.Tensor]) -> Iterator[_Fills]:
                 yield [fill if at == chosen else None for at in range(len(tensors))]
     integers = [at for at, number in enumerate(is_number) if not number][:_COMBINED]
     if len(integers) > 1:
-        for combination in itertools.product(_FILLS, repeat=len(integers)):
+        for combination in itertools.product(_COMBINED_FILLS, repeat=len(integers)):
             of = dict(zip(integers, combination, strict=True))
             yield [of.get(at) for at in range(len(tensors))]
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sweep.calls.tensors import is_strided, parts_of
+from sweep.crossref.common.comparison import same
 
 
 @dataclass(frozen=True)
@@ -20,22 +21,27 @@ class _Saved:
         metadata: what describes it beside its bytes.
         memory: its storages, or those of its parts.
         content: a copy of the bytes of each.
+        dense: a dense copy of an mkldnn tensor, whose memory nobody else can reach; else ``None``.
     """
 
     tensor: torch.Tensor
     metadata: tuple[Any, ...]
     memory: list[torch.UntypedStorage]
     content: list[torch.Tensor]
+    dense: torch.Tensor | None
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> _Saved:
         memory = memory_of(tensor)
-        return cls(tensor, _metadata(tensor), memory, [_bytes(storage).clone() for storage in memory])
+        dense = tensor.to_dense() if tensor.is_mkldnn else None
+        return cls(tensor, _metadata(tensor), memory, [_bytes(storage).clone() for storage in memory], dense)
 
     def is_changed(self) -> bool:
         """Whether a byte of its memory, or its metadata, is another one. NaNs are bytes like all others."""
         if _metadata(self.tensor) != self.metadata:
             return True
+        if self.dense is not None:
+            return not same(self.dense, self.tensor.to_dense()).all()
         memory = memory_of(self.tensor)
         return len(memory) != len(self.content) or any(
             storage.nbytes() != before.numel() or not torch.equal(_bytes(storage), before)
@@ -72,10 +78,9 @@ class Snapshot:
 
 
 def memory_of(tensor: torch.Tensor) -> list[torch.UntypedStorage]:
-    """The storages that hold a tensor: its own, or those of the strided tensors that it consists of.
-
-    The parts of an mkldnn tensor are copies, so its storages are new ones each time.
-    """
+    """The storages that hold a tensor: its own, or those of the strided tensors that it consists of; an mkldnn one has none."""
+    if tensor.is_mkldnn:
+        return []
     if is_strided(tensor) or tensor.is_quantized:
         return [tensor.untyped_storage()] if torch._C._has_storage(tensor) else []
     return [part.untyped_storage() for part in parts_of(tensor).values()]
