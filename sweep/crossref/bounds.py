@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from sweep.calls import redzones
 from sweep.calls.call import Recorded
 from sweep.calls.new_memory import filled, is_overrun
+from sweep.calls.recipes import is_opaque
 from sweep.calls.redzones import Filling, Redzone, WritesOutside
 from sweep.calls.tensors import is_strided
 from sweep.crossref.common import protocol
@@ -46,7 +47,8 @@ class CrossRef(protocol.CrossRef):
 
     @contextmanager
     def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:
-        self._check = BoundsCheck(qualified_name(op._name), op, self._inspect)
+        self._name = qualified_name(op._name)
+        self._check = BoundsCheck(self._name, op, self._inspect)
         self._overrun: list[int] = []
         self._byte = 0
         with super().opened(op, shared):
@@ -90,6 +92,8 @@ class CrossRef(protocol.CrossRef):
         """Notes the outputs behind whose memory the call has written."""
         given = {_storage(leaf) for leaf in tree_leaves(arguments)}
         for at, leaf in enumerate(_outputs(result)):
+            if is_opaque(leaf, self._name):  # its memory is not the allocator's
+                continue
             storage = _storage(leaf)
             if self._byte and storage is not None and storage not in given and is_overrun(leaf.untyped_storage(), self._byte):
                 self._overrun.append(at)

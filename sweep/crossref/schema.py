@@ -7,6 +7,7 @@ it consists of. Upstream has ``torch._subclasses.schema_check_mode``, which comp
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,10 +17,12 @@ from torch.utils._pytree import tree_leaves
 
 from sweep.crossref.common import protocol
 from sweep.crossref.common.comparison import Outcome
-from sweep.crossref.common.protocol import DoesNotApply, PreparedCall
+from sweep.crossref.common.other_values import is_changed_with_others
+from sweep.crossref.common.protocol import DoesNotApply, PreparedCall, Shared
 from sweep.crossref.common.snapshot import memory_of
 from sweep.findings.finding import Claim, Mismatch, Place
 from sweep.findings.kind import SchemaFault
+from sweep.operators.schema import by_name
 
 
 class CrossRef(protocol.CrossRef):
@@ -32,9 +35,46 @@ class CrossRef(protocol.CrossRef):
     def predict(self, call: PreparedCall, form: str) -> Outcome:
         raise DoesNotApply("looks at the real call alone")
 
+    @contextmanager
+    def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:
+        self._written: set[str] = set()
+        with super().opened(op, shared):
+            yield
+
     def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
         arguments = _arguments(call)
-        return [*_writes(call, arguments), *_aliases(call, arguments)]
+        return [*self._writes(call, arguments), *_aliases(call, arguments)]
+
+    def _writes(self, call: PreparedCall, arguments: Sequence[_Tensors]) -> Iterator[Mismatch]:
+        """Writes that the schema does not declare, and what every call says about those that it declares."""
+        assert call.changed is not None, "a crossref that asks for changes is told them"
+        written = {storage for argument in arguments if argument.declared.is_write for storage in argument.storages}
+        for argument in arguments:
+            name, is_changed = argument.declared.name, argument.key in call.changed
+            if not argument.declared.is_write:
+                if is_changed and argument.storages.isdisjoint(written):
+                    place = Place(argument=name, in_list=isinstance(argument.declared.type, torch.ListType))
+                    yield Mismatch(place, SchemaFault.UNDECLARED_WRITE, None, "not written to", "changed")
+            elif name not in self._written:
+                yield from self._declared_write(call, argument, is_changed=is_changed)
+
+    def _declared_write(self, call: PreparedCall, argument: _Tensors, *, is_changed: bool) -> Iterator[Mismatch]:
+        """What a call says about a write that the schema declares and that no call before has made.
+
+        A call that omits an optional tensor does not say that there is none: that tensor may be what it depends on.
+        """
+        place = Place(argument=argument.declared.name)
+        if is_changed or (argument.has_elements and self._is_changed_with_others(call, argument)):
+            self._written.add(argument.declared.name)
+            yield Mismatch(place, SchemaFault.NEVER_WRITTEN, claim=Claim.REFUTED)
+        elif argument.has_elements and not _omits_optional(call):
+            yield Mismatch(place, SchemaFault.NEVER_WRITTEN, None, "written to", "unchanged", Claim.UNLESS_REFUTED)
+
+    def _is_changed_with_others(self, call: PreparedCall, argument: _Tensors) -> bool:
+        if call.changes_state:
+            return False
+        with self.shared.prediction("real"):
+            return is_changed_with_others(call, argument.key)
 
 
 @dataclass(frozen=True)
@@ -74,21 +114,6 @@ class _Tensors:
         return not all(sets) or any("*" in names for names in sets) or bool(sets[0] & sets[1])
 
 
-def _writes(call: PreparedCall, arguments: Sequence[_Tensors]) -> Iterator[Mismatch]:
-    """Writes that the schema does not declare, and what every call says about those that it declares."""
-    assert call.changed is not None, "a crossref that asks for changes is told them"
-    written = {storage for argument in arguments if argument.declared.is_write for storage in argument.storages}
-    for argument in arguments:
-        place = Place(argument=argument.declared.name, in_list=len(argument.tensors) != 1)
-        is_changed = argument.key in call.changed
-        if not argument.declared.is_write:
-            if is_changed and not argument.storages & written:
-                yield Mismatch(place, SchemaFault.UNDECLARED_WRITE, None, "not written to", "changed")
-        elif is_changed or argument.has_elements:
-            claim = Claim.REFUTED if is_changed else Claim.UNLESS_REFUTED
-            yield Mismatch(Place(argument=place.argument), SchemaFault.NEVER_WRITTEN, None, "written to", "unchanged", claim)
-
-
 def _aliases(call: PreparedCall, arguments: Sequence[_Tensors]) -> Iterator[Mismatch]:
     """Memory that is shared and not declared so, and what every call says about memory that is declared as shared."""
     for at, output in _outputs(call):
@@ -125,6 +150,13 @@ def _outputs(call: PreparedCall) -> Iterator[tuple[int, _Tensors]]:
         tensors = _tensors(value)
         if tensors:
             yield at, _Tensors(declared, tensors)
+
+
+def _omits_optional(call: PreparedCall) -> bool:
+    """Whether a call has no value for an optional tensor."""
+    given = by_name(call.op, call.actual.args, call.actual.kwargs)
+    optional = (a.name for a in call.op._schema.arguments if str(a.real_type).startswith("Optional[Tensor"))
+    return any(given.get(name) is None for name in optional)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
