@@ -22,6 +22,8 @@ from sweep.crossref.common.protocol import DoesNotApply, PreparedCall, Shared
 from sweep.crossref.common.snapshot import memory_of
 from sweep.findings.finding import Claim, Mismatch, Place
 from sweep.findings.kind import SchemaFault
+from sweep.operators import process_group
+from sweep.operators.inventory import qualified_name
 from sweep.operators.schema import by_name
 
 
@@ -61,8 +63,11 @@ class CrossRef(protocol.CrossRef):
     def _declared_write(self, call: PreparedCall, argument: _Tensors, *, is_changed: bool) -> Iterator[Mismatch]:
         """What a call says about a write that the schema declares and that no call before has made.
 
-        A call that omits an optional tensor does not say that there is none: that tensor may be what it depends on.
+        A call that omits an optional tensor does not say that there is none: that tensor may be what it depends on. Neither does a
+        collective, which writes nothing here for want of other ranks.
         """
+        if process_group.is_needed_for(qualified_name(call.op._name)):
+            return
         place = Place(argument=argument.declared.name)
         if is_changed or (argument.has_elements and self._is_changed_with_others(call, argument)):
             self._written.add(argument.declared.name)

@@ -20,9 +20,14 @@ _NAMESPACES = ("c10d.", "_c10d_functional.", "_c10d_functional_autograd.", "_dte
 _CLASSES = "__torch__.torch.classes.c10d."
 
 
+def is_needed_for(overload: str) -> bool:
+    """Whether an overload communicates. With the backend of this module it has no effect on the tensors of other ranks or its own."""
+    return overload.startswith(_NAMESPACES)
+
+
 def ensure_for(overload: str) -> None:
     """Initializes the group if an overload needs it and this torch has it."""
-    if overload.startswith(_NAMESPACES) and torch.distributed.is_available():
+    if is_needed_for(overload) and torch.distributed.is_available():
         _ensure()
 
 
