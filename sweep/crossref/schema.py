@@ -63,8 +63,8 @@ class CrossRef(protocol.CrossRef):
     def _declared_write(self, call: PreparedCall, argument: _Tensors, *, is_changed: bool) -> Iterator[Mismatch]:
         """What a call says about a write that the schema declares and that no call before has made.
 
-        A call that omits an optional tensor does not say that there is none: that tensor may be what it depends on. Neither does a
-        collective, which writes nothing here for want of other ranks.
+        A call that omits an optional tensor says nothing of one that it does not show: that tensor may be what it depends on.
+        Neither does a collective, which writes nothing here for want of other ranks.
         """
         if process_group.is_needed_for(qualified_name(call.op._name)):
             return

@@ -21,7 +21,7 @@ _CLASSES = "__torch__.torch.classes.c10d."
 
 
 def is_needed_for(overload: str) -> bool:
-    """Whether an overload communicates. With the backend of this module it has no effect on the tensors of other ranks or its own."""
+    """Whether an overload communicates; with this module's backend that has no effect on any tensor."""
     return overload.startswith(_NAMESPACES)
 
 
