@@ -24,6 +24,7 @@ from sweep.crossref.common import protocol
 from sweep.crossref.common.bounds_check import Answer, BoundsCheck, NoAnswer, Refusal
 from sweep.crossref.common.comparison import Outcome
 from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.snapshot import memory_of
 from sweep.findings.finding import WHOLE, Mismatch, Place, Population
 from sweep.findings.kind import Access, Edge, OutOfBoundsAccess
 from sweep.operators.inventory import qualified_name
@@ -90,10 +91,11 @@ class CrossRef(protocol.CrossRef):
 
     def _inspect(self, result: Any, arguments: Any) -> None:
         """Notes the outputs behind whose memory the call has written."""
-        given = {_storage(leaf) for leaf in tree_leaves(arguments)}
+        tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
+        given = {storage._cdata for tensor in tensors for storage in memory_of(tensor)}
         for at, leaf in enumerate(_outputs(result)):
-            if is_opaque(leaf, self._name):  # its memory is not the allocator's
-                continue
+            if is_opaque(leaf, self._name) or (isinstance(leaf, torch.Tensor) and leaf._is_zerotensor()):
+                continue  # its memory, if it has any, is not the allocator's
             storage = _storage(leaf)
             if self._byte and storage is not None and storage not in given and is_overrun(leaf.untyped_storage(), self._byte):
                 self._overrun.append(at)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch.utils._pytree import tree_leaves
 
+from sweep.calls.tensors import is_strided
 from sweep.crossref.common import protocol
 from sweep.crossref.common.comparison import Outcome
 from sweep.crossref.common.other_values import is_changed_with_others
@@ -32,7 +33,9 @@ class CrossRef(protocol.CrossRef):
 
     labels = ("schema", "real")
     needs_changes = True
-    exemptions: ClassVar[Mapping[str, str]] = {}
+    exemptions: ClassVar[Mapping[str, str]] = {
+        "aten.detach_.default": "changes what autograd knows of its argument, which calls without gradients do not show",
+    }
 
     def predict(self, call: PreparedCall, form: str) -> Outcome:
         raise DoesNotApply("looks at the real call alone")
@@ -64,7 +67,8 @@ class CrossRef(protocol.CrossRef):
         """What a call says about a write that the schema declares and that no call before has made.
 
         A call that omits an optional tensor says nothing of one that it does not show: that tensor may be what it depends on.
-        Neither does a collective, which writes nothing here for want of other ranks.
+        Neither does a collective, which writes nothing here for want of other ranks, nor a tensor that is not strided: what is
+        recorded as an out= one is a result, which holds the right values already.
         """
         if process_group.is_needed_for(qualified_name(call.op._name)):
             return
@@ -72,7 +76,7 @@ class CrossRef(protocol.CrossRef):
         if is_changed or (argument.has_elements and self._is_changed_with_others(call, argument)):
             self._written.add(argument.declared.name)
             yield Mismatch(place, SchemaFault.NEVER_WRITTEN, claim=Claim.REFUTED)
-        elif argument.has_elements and not _omits_optional(call):
+        elif argument.has_elements and all(map(is_strided, argument.tensors)) and not _omits_optional(call):
             yield Mismatch(place, SchemaFault.NEVER_WRITTEN, None, "written to", "unchanged", Claim.UNLESS_REFUTED)
 
     def _is_changed_with_others(self, call: PreparedCall, argument: _Tensors) -> bool:

@@ -48,6 +48,14 @@ class CrossRef(protocol.CrossRef):
             ("aten._segment_reduce_backward.default", "aten._segment_reduce_backward.out"),
             "writes far outside of its tensors for lengths and offsets that do not go together, so other values cannot be tried",
         ),
+        **dict.fromkeys(
+            (
+                "_quantized.wrapped_fbgemm_linear_fp16_weight.default",
+                "quantized.embedding_bag_byte_unpack.default",
+                "quantized.linear_dynamic_fp16_unpacked_weight.default",
+            ),
+            "takes any bytes for a size or an address, so other values cannot be tried",
+        ),
     }
 
     def forms(self, op: torch._ops.OpOverload) -> Sequence[str]:

@@ -188,7 +188,8 @@ def _content(leaf: Any) -> Any:
     if not is_strided(leaf) or not is_of_cpu or not leaf.numel():
         return leaf.layout, leaf.dtype, None if leaf.is_nested else leaf.shape
     plain = leaf.detach().resolve_conj().resolve_neg().contiguous()
-    flat = plain.as_strided((plain.numel(),), (1,))  # a single element may have any stride, and then no view as bytes
+    # A single element may have any stride, and then no view as bytes.
+    flat = plain.reshape(-1) if plain.numel() > 1 else plain.reshape(()).reshape(1)
     return leaf.dtype, leaf.shape, flat.view(torch.uint8).numpy().tobytes()
 
 

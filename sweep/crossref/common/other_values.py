@@ -47,6 +47,7 @@ _FILLS: tuple[Callable[[torch.Tensor], Any], ...] = (
     lambda tensor: tensor.fill_(4 if tensor.dtype is not torch.bool else 1),
     lambda tensor: tensor.fill_(0.5 if tensor.is_floating_point() else 1),
     lambda tensor: tensor.fill_(float("inf") if tensor.is_floating_point() else 1),
+    lambda tensor: tensor.fill_(100 if tensor.dtype is not torch.bool else 0),
     _identity,
     _ascending,
     _ascending_rows,
