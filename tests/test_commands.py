@@ -176,9 +176,13 @@ def test_check_of_a_call_that_eager_refuses_has_its_message_and_the_predictions(
     call = "torch.ops.aten.gcd.default(torch.ones(2), torch.full((2,), 7.5))"
     completed = command("check", call)
     assert (completed.returncode, completed.stderr) == (1, ""), completed
-    first, example, side, *explanation = completed.stdout.splitlines()
+    first, example, side, lost, *_ = completed.stdout.splitlines()
     assert first.startswith("call: real raises NotImplementedError: 1 of 1 call")
     assert (example, side) == (f"  {call}", "  real: NotImplementedError")
+    assert lost.startswith("validation[fake]: accepts what raises NotImplementedError: 1 of 1 refused call")
+    explanation = [
+        line for line in completed.stdout.splitlines() if not line.startswith(("  ", "call: ", "validation[fake]: acc"))
+    ]
     assert explanation[0].startswith('real raises NotImplementedError: "gcd_cpu" not implemented for')
     [fake] = [line for line in explanation if line.startswith("fake: ")]
     assert fake == "fake: fake float32 (2,) strides (1,)"

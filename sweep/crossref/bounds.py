@@ -1,6 +1,7 @@
 """Crossref ``bounds``: whether a kernel reads or writes memory outside of its tensors.
 
-The call is made between redzones (see ``common.bounds_check``), before it is made in plain memory. The memory of a result, which
+The call is made between redzones (see ``common.bounds_check``); one that no recording has made in plain memory, before it is made
+there. The memory of a result, which
 the kernel allocates itself, has no redzones; of that only the bytes up to the end of its chunk of the allocator are looked at, so
 a write further away, or behind a result whose size is just that of its chunk, goes unnoticed, and so does every read.
 """
@@ -23,7 +24,7 @@ from sweep.calls.tensors import is_strided
 from sweep.crossref.common import protocol
 from sweep.crossref.common.bounds_check import Answer, BoundsCheck, NoAnswer, Refusal
 from sweep.crossref.common.comparison import Outcome
-from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.protocol import CHANGES_STATE, Arguments, DoesNotApply, PreparedCall, Shared
 from sweep.crossref.common.snapshot import memory_of
 from sweep.findings.finding import WHOLE, Mismatch, Place, Population
 from sweep.findings.kind import Access, Edge, OutOfBoundsAccess
@@ -59,6 +60,8 @@ class CrossRef(protocol.CrossRef):
         raise DoesNotApply("makes the call itself, and predicts no outcome")
 
     def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
+        if call.changes_state:
+            raise DoesNotApply(CHANGES_STATE)
         if any(isinstance(leaf, torch.Tensor) and leaf.numel() > _LARGEST for leaf in tree_leaves(call.arguments())):
             raise DoesNotApply(f"every call has a tensor of more than {_LARGEST} elements")
         with self.shared.prediction("between redzones"):

@@ -18,7 +18,7 @@ from sweep.calls.recipes import is_opaque
 from sweep.crossref.common import memory, positions, protocol
 from sweep.crossref.common.comparison import Outcome, compare
 from sweep.crossref.common.forms import Contiguous, Device, Form, InPlace, Out, Sides, Strided, Twice
-from sweep.crossref.common.protocol import DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.protocol import CHANGES_STATE, DoesNotApply, PreparedCall, Shared
 from sweep.crossref.common.values import confirmed
 from sweep.errors import ProcessUnusableError
 from sweep.findings.ending import EndingKind, ending_of
@@ -100,7 +100,7 @@ class CrossRef(protocol.CrossRef):
 
     def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
         if call.changes_state:
-            raise DoesNotApply("changes the state of the process, under which it must not be made again")
+            raise DoesNotApply(CHANGES_STATE)
         if form == POSITIONS:
             return self._at_positions(call)
         tensors = [tensor for _, tensor, _ in call.actual.inputs] + tree_leaves(call.actual.result)

@@ -18,7 +18,7 @@ from sweep.crossref.common import protocol
 from sweep.crossref.common.comparison import Outcome, describe
 from sweep.crossref.common.exemptions import VERSION
 from sweep.crossref.common.other_values import is_accepted_with_others
-from sweep.crossref.common.protocol import DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.protocol import CHANGES_STATE, DoesNotApply, PreparedCall, Shared
 from sweep.crossref.common.refusals import prediction_ending
 from sweep.crossref.decomposition import decompositions_of
 from sweep.errors import ProcessUnusableError
@@ -85,6 +85,8 @@ class CrossRef(protocol.CrossRef):
     def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
         if call.refusal is None:
             raise DoesNotApply("no recorded call is refused")
+        if call.changes_state:
+            raise DoesNotApply(CHANGES_STATE)
         refusal = ending_of("real", call.refusal)
         error_class = type(call.refusal).__name__
         if form == EAGER:

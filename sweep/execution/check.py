@@ -112,7 +112,7 @@ class Checker:
             loop = _Loop(self, applying, shared, wait, observations, started)
             given_up = loop.run()
             findings = self._findings(observations, applying, shared, wait)
-        if self.calls and not self.skipped.calls and not findings and not observations.compared:
+        if self.calls and self.skipped == Skipped() and not findings and not observations.compared:
             return Result(name, reason=Reason(ReasonKind.EXEMPT, loop.not_compared or _NOT_LOOKED_AT))
         return Result(
             name,
@@ -159,6 +159,10 @@ def returning(calls: Sequence[Call]) -> list[int]:
     return [at for at, call in enumerate(calls) if call.recorded is Recorded.RETURNED]
 
 
+#: A crossref with its name and its phases, one for each form.
+_Asked = tuple[str, CrossRef, list[Phase]]
+
+
 class _Loop:
     """One pass over the calls of an overload.
 
@@ -177,7 +181,7 @@ class _Loop:
     ) -> None:
         self._checker, self._shared, self._wait = checker, shared, wait
         self._observations, self._started = observations, started
-        self._crossrefs = [
+        self._crossrefs: list[_Asked] = [
             (name, crossref, [Phase(Activity.PREDICTION, name, form) for form in crossref.forms(checker.op)])
             for name, crossref in applying.items()
         ]
@@ -205,11 +209,14 @@ class _Loop:
         op, seed = self._checker.op, call.seed() if is_random(self._checker.op) else None
         arguments = arguments_of(op, call, self._checker.device, self._wait)
         unmade = PreparedCall(op, arguments, None, seed=seed)
-        self._ask(at, unmade, call.recorded, preceding=True)
+        apart: list[_Asked] = []
+        if call.recorded is Recorded.OUT_OF_BOUNDS or typed_text(call.source) is not None:
+            apart = [asked for asked in self._crossrefs if asked[1].precedes]
+            self._ask(at, unmade, call.recorded, apart)
         if call.recorded is not Recorded.OUT_OF_BOUNDS:
             prepared, ended = self._made(at, call, arguments, seed)
             if prepared is not None:
-                self._ask(at, prepared, ended, preceding=False)
+                self._ask(at, prepared, ended, [asked for asked in self._crossrefs if asked not in apart])
         self._restore(at)
 
     def _made(
@@ -218,22 +225,24 @@ class _Loop:
         """Makes the real call, and returns it with how it ended; nothing if it must not be made again."""
         checker = self._checker
         checker.progress.beat(at, _REAL)
+        ended = call.recorded
+        prepared: PreparedCall | None = None
         try:
             prepared = prepare(checker.op, arguments, self._wait, seed, changes=self._changes)
         except RealCallEndedError as error:
-            is_refusal = error.ending.kind in (EndingKind.RAISED, EndingKind.INTERNAL_ASSERT)
-            if call.recorded is Recorded.RETURNED or not is_refusal:
+            ended = Recorded.REFUSED
+            if error.is_refusal:
+                prepared = PreparedCall(checker.op, arguments, None, refusal=error.error, seed=seed)
+            if prepared is None or call.recorded is Recorded.RETURNED:
                 self._observations.add(at, CALL, error.mismatch())
-            refused = PreparedCall(checker.op, arguments, None, refusal=error.error, seed=seed)
-            return (refused, Recorded.REFUSED) if is_refusal else (None, Recorded.REFUSED)
         finally:
             changes_state = self._restore(at)  # before the predictions, which must not run under what the real call has changed
-        return replace(prepared, changes_state=changes_state), call.recorded
+        return None if prepared is None else replace(prepared, changes_state=changes_state), ended
 
-    def _ask(self, at: int, prepared: PreparedCall, ended: Recorded, *, preceding: bool) -> None:
-        """Asks the crossrefs that look at calls that ended so, before the real call or after it."""
-        for name, crossref, phases in self._crossrefs:
-            if ended not in crossref.looks_at or crossref.precedes is not preceding:
+    def _ask(self, at: int, prepared: PreparedCall, ended: Recorded, crossrefs: Sequence[_Asked]) -> None:
+        """Asks some crossrefs, as far as they look at calls that ended so."""
+        for name, crossref, phases in crossrefs:
+            if ended not in crossref.looks_at:
                 continue
             started, compared = time.perf_counter(), False
             for phase in phases:
@@ -241,7 +250,7 @@ class _Loop:
                     self._checker.progress.beat(at, phase)
                     mismatches = self._predict(at, phase, crossref, prepared)
                     compared |= mismatches is not None
-                    if preceding and mismatches:  # what the call does to memory may end the process when it is really made
+                    if mismatches and prepared.is_unmade:  # what it does to memory may end the process once it is really made
                         self._observations.checkpoint(at, now=True)
             self._observations.count(name, compared=compared, seconds=time.perf_counter() - started)
 

@@ -108,7 +108,7 @@ class Examples:
         try:
             return prepare(self._op, arguments, self._wait, seed, changes=crossref.needs_changes)
         except RealCallEndedError as error:
-            if Recorded.REFUSED not in crossref.looks_at:
+            if Recorded.REFUSED not in crossref.looks_at or not error.is_refusal:
                 raise
             return PreparedCall(self._op, arguments, None, refusal=error.error, seed=seed)
 

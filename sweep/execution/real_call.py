@@ -31,6 +31,12 @@ class RealCallEndedError(Exception):
         self.ending: Ending = ending_of("real", error)
         self.error = error
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the operator refused the call, rather than having no memory for it or leaving the process."""
+        is_error = self.ending.kind in (EndingKind.RAISED, EndingKind.INTERNAL_ASSERT)
+        return is_error and isinstance(self.error, Exception)
+
     def mismatch(self) -> Mismatch:
         """The ending as a finding of the call itself."""
         return Mismatch(WHOLE, self.ending, None, "", type(self.error).__name__)

@@ -121,7 +121,7 @@ class Journal:
         seconds = " + ".join(f"{s:.0f}" for s in self.stages) or "no"
         sections = {
             "derived calls that were refused": _count_lines(counts["refused"]),
-            "calls that write or read outside of their arguments and are not kept, one per overload": self._out_of_bounds(),
+            "calls that write or read outside of their arguments, one per overload": self._out_of_bounds(),
             "calls without a plain-data form": _count_lines(counts["unrecordable"]),
             "slowest tasks, in seconds": [f"{finished.seconds:7.1f} {task}" for task, finished in slowest],
             "lost processes, and what they were doing": _count_lines(counts["lost"]),

@@ -116,7 +116,7 @@ def _is_accepted(call: PreparedCall, fills: _Fills) -> bool:
             call.op(*args, **kwargs)
     except WritesOutside:
         return True  # accepted, and worse
-    except Exception:  # refused again, or a value that the dtype cannot hold
+    except BaseException:  # refused again, or a value that the dtype cannot hold; SystemExit too, as in the real call
         return False
     return True
 
@@ -128,7 +128,7 @@ def _changed(call: PreparedCall, fills: _Fills) -> list[str]:
             before = Snapshot(args, kwargs)
             call.op(*args, **kwargs)
             return before.changed()
-    except Exception:  # refused, a value that the dtype cannot hold, or a write outside of its tensors
+    except BaseException:  # refused, a value that the dtype cannot hold, or a write outside of its tensors
         return []
 
 

@@ -24,6 +24,9 @@ from sweep.operators.inventory import qualified_name
 
 Arguments = tuple[list[Any], dict[str, Any]]
 
+#: Why a crossref that makes a call once more does not apply to it.
+CHANGES_STATE = "changes the state of the process, under which it must not be made again"
+
 
 @dataclass(frozen=True)
 class PreparedCall:
@@ -54,6 +57,11 @@ class PreparedCall:
         """The outcome of a real call that returned."""
         assert self.returned is not None, "only a call that returned is checked"
         return self.returned
+
+    @property
+    def is_unmade(self) -> bool:
+        """Whether the real call is not made, or not yet."""
+        return self.returned is None and self.refusal is None
 
     def reseed(self) -> None:
         """Gives the default generators the state that they had before the real call."""
@@ -97,7 +105,8 @@ class CrossRef(abc.ABC):
         prediction_label: its name for the path that :meth:`predict` takes, where that is not the first label.
         looks_at: the calls that it is asked about, by how they ended when they were recorded. A call that does not return in
             the sweep counts as refused.
-        precedes: whether it is asked before the real call is made, of which it then knows nothing.
+        precedes: whether it is asked before a call is made that no recording has made in plain memory, and of which nothing is
+            known then.
         needs_changes: whether it has to know which arguments the real call has changed, or that they are as they were.
         cpu_only: why it applies to no other device than the CPU; empty if it applies to all.
         population: the calls that the number of calls of its findings is out of.
