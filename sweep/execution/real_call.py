@@ -33,9 +33,9 @@ class RealCallEndedError(Exception):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the operator refused the call, rather than having no memory for it or leaving the process."""
+        """Whether the operator refused the call, rather than running out of memory or stack, or leaving the process."""
         is_error = self.ending.kind in (EndingKind.RAISED, EndingKind.INTERNAL_ASSERT)
-        return is_error and isinstance(self.error, Exception)
+        return is_error and isinstance(self.error, Exception) and not isinstance(self.error, RecursionError)
 
     def mismatch(self) -> Mismatch:
         """The ending as a finding of the call itself."""
