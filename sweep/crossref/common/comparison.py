@@ -7,7 +7,7 @@ of size 1, no empty tensor), and a size that depends on data is a wildcard. Valu
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,27 @@ def coarsest(tensors: Iterable[torch.Tensor]) -> Tolerance:
     return Tolerance(max(rtol for rtol, _ in pairs), max(atol for _, atol in pairs))
 
 
-def compare(op: torch._ops.OpOverload, predicted: Outcome, actual: Outcome, tolerance: Tolerance | None = None) -> list[Mismatch]:
+def number_of(value: Any) -> int | None:
+    """The value of a size, stride or offset; ``None``, which is a wildcard, if it depends on data."""
+    if isinstance(value, torch.SymInt):
+        from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
+        if free_unbacked_symbols(value):
+            return None
+    return int(value)
+
+
+#: What has the values of the sizes, strides and offsets of a prediction.
+Numbers = Callable[[Any], int | None]
+
+
+def compare(
+    op: torch._ops.OpOverload,
+    predicted: Outcome,
+    actual: Outcome,
+    tolerance: Tolerance | None = None,
+    numbers: Numbers = number_of,
+) -> list[Mismatch]:
     """Lists everything in which a predicted outcome differs from the actual one.
 
     Compared are the container and number of outputs; per tensor the rank, size, dtype, device, layout, significant strides,
@@ -87,19 +107,20 @@ def compare(op: torch._ops.OpOverload, predicted: Outcome, actual: Outcome, tole
         predicted: the predicted outcome.
         actual: the outcome that it is compared with.
         tolerance: tolerance for the values of tensors and floating-point numbers; ``None`` compares no such values.
+        numbers: returns the value of a predicted size, stride or offset, ``None`` for a wildcard.
     """
     mismatches = _structure(predicted.result, actual.result)
     p_leaves, a_leaves = _leaves(predicted.result), _leaves(actual.result)
     if mismatches and len(p_leaves) != len(a_leaves):
         return mismatches
     for place, p, a in zip(_places(actual.result), p_leaves, a_leaves, strict=True):
-        mismatches += _leaf(place, p, a, tolerance)
+        mismatches += _leaf(place, p, a, tolerance, numbers)
         if isinstance(p, torch.Tensor) and isinstance(a, torch.Tensor) and a.numel():
             mismatches += _aliasing(place, _aliases(p, predicted.inputs), _aliases(a, actual.inputs))
     returned = {id(a) for a in a_leaves}
     for place, p, a in _written(op, predicted, actual):
         if id(a) not in returned:
-            mismatches += _leaf(place, p, a, tolerance)
+            mismatches += _leaf(place, p, a, tolerance, numbers)
     return _once(mismatches)
 
 
@@ -160,20 +181,22 @@ def _arity(value: Any) -> str:
 _SYMBOLIC_TYPES: dict[type, type] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
 
 
-def _leaf(place: Place, predicted: Any, actual: Any, tolerance: Tolerance | None) -> list[Mismatch]:
+def _leaf(place: Place, predicted: Any, actual: Any, tolerance: Tolerance | None, numbers: Numbers) -> list[Mismatch]:
     """The differences of two leaves of a result."""
     if isinstance(predicted, torch.Tensor) and isinstance(actual, torch.Tensor):
         return [
-            Mismatch(place, kind, index, describe(predicted), describe(actual))
-            for kind, index in _tensor(predicted, actual, tolerance)
+            Mismatch(place, kind, index, describe(predicted, numbers), describe(actual))
+            for kind, index in _tensor(predicted, actual, tolerance, numbers)
         ]
     if isinstance(predicted, torch.Tensor) or isinstance(actual, torch.Tensor):
-        return [Mismatch(place, Difference.TYPE, None, describe(predicted), describe(actual))]
+        return [Mismatch(place, Difference.TYPE, None, describe(predicted, numbers), describe(actual))]
     kind = _SYMBOLIC_TYPES.get(type(predicted))
     if kind is not None:
-        if type(actual) is kind:
+        if type(actual) is not kind:
+            return [Mismatch(place, Difference.TYPE, None, kind.__name__, type(actual).__name__)]
+        predicted = numbers(predicted) if kind is int else None
+        if predicted is None:
             return []
-        return [Mismatch(place, Difference.TYPE, None, kind.__name__, type(actual).__name__)]
     if type(predicted) is not type(actual):
         return [Mismatch(place, Difference.TYPE, None, type(predicted).__name__, type(actual).__name__)]
     if isinstance(predicted, bool | int | str) and predicted != actual:
@@ -184,7 +207,7 @@ def _leaf(place: Place, predicted: Any, actual: Any, tolerance: Tolerance | None
 
 
 def _tensor(
-    predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance | None
+    predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance | None, numbers: Numbers
 ) -> Iterator[tuple[Difference, int | None]]:
     """The differences of two tensors, each with the dimension at which it shows."""
     if predicted.dtype != actual.dtype:
@@ -195,7 +218,7 @@ def _tensor(
         yield Difference.LAYOUT, None
         return
     if not actual.is_nested:  # a nested tensor has no single size, stride or offset to compare
-        yield from _geometry(predicted, actual)
+        yield from _geometry(predicted, actual, numbers)
         if predicted.is_conj() != actual.is_conj():
             yield Difference.CONJ, None
         if predicted.is_neg() != actual.is_neg():
@@ -204,48 +227,39 @@ def _tensor(
         yield Difference.VALUE, None
 
 
-def _geometry(predicted: torch.Tensor, actual: torch.Tensor) -> Iterator[tuple[Difference, int | None]]:
+def _geometry(predicted: torch.Tensor, actual: torch.Tensor, numbers: Numbers) -> Iterator[tuple[Difference, int | None]]:
     """The differences in rank, size, strides and storage offset."""
     if predicted.dim() != actual.dim():
         yield Difference.RANK, None
         return
-    has_wildcard = False
+    has_symbol = False
     for index, (p, a) in enumerate(zip(predicted.shape, actual.shape, strict=True)):
-        if _is_wildcard(p):
-            has_wildcard = True
-        elif int(p) != int(a):
+        number = numbers(p)
+        has_symbol |= type(p) is not int
+        if number is not None and number != a:
             yield Difference.SIZE, index
             return
     if actual.layout is not torch.strided:
         return
-    if has_wildcard:
-        stride = _stride_mismatch_beside_wildcards(predicted, actual)
+    if has_symbol or numbers is not number_of:
+        stride = _significant_stride_mismatch(predicted, actual, numbers)
         if stride is not None:
             yield Difference.STRIDES, stride
     else:
         same, stride = check_significant_strides(predicted, actual, only_cuda=False)
         if not same:
             yield Difference.STRIDES, stride
-    offset = predicted.storage_offset()
-    if not _is_wildcard(offset) and int(offset) != actual.storage_offset():
+    offset = numbers(predicted.storage_offset())
+    if offset is not None and offset != actual.storage_offset():
         yield Difference.OFFSET, None
 
 
-def _is_wildcard(number: Any) -> bool:
-    """Whether a size, stride or offset depends on data."""
-    if not isinstance(number, torch.SymInt):
-        return False
-    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
-
-    return bool(free_unbacked_symbols(number))
-
-
-def _stride_mismatch_beside_wildcards(predicted: torch.Tensor, actual: torch.Tensor) -> int | None:
-    """The first dimension with a significant stride that does not depend on data and differs."""
+def _significant_stride_mismatch(predicted: torch.Tensor, actual: torch.Tensor, numbers: Numbers) -> int | None:
+    """The first dimension with a significant stride that is no wildcard and differs, by the rule of the module's docstring."""
     if actual.numel() == 0:
         return None
     for index, (p, a, size) in enumerate(zip(predicted.stride(), actual.stride(), actual.shape, strict=True)):
-        if size > 1 and not _is_wildcard(p) and int(p) != a:
+        if size > 1 and numbers(p) not in (None, a):
             return index
     return None
 
@@ -361,17 +375,21 @@ def _written_arguments(op: torch._ops.OpOverload) -> list[tuple[int, str, bool]]
 # --- text --------------------------------------------------------------------------------------------------------------
 
 
-def describe(value: Any) -> str:
+def describe(value: Any, numbers: Numbers = number_of) -> str:
     """Render metadata: ``float32 (2, 3) strides (3, 1)``, with offset, layout and device where they are not the default.
 
     A tuple or list is rendered as its members, anything else as its type. Data is never rendered, and every size that depends on
     it is a ``?``.
 
+    Args:
+        value: a result.
+        numbers: as for :func:`compare`.
+
     >>> describe([torch.zeros(2, 3), 1])
     'list of float32 (2, 3) strides (3, 1), int'
     """
     if isinstance(value, tuple | list):
-        return f"{type(value).__name__} of " + (", ".join(map(describe, value)) or "nothing")
+        return f"{type(value).__name__} of " + (", ".join(describe(v, numbers) for v in value) or "nothing")
     if value is None:
         return "nothing"
     if not isinstance(value, torch.Tensor):
@@ -379,11 +397,12 @@ def describe(value: Any) -> str:
     parts = [str(value.dtype).removeprefix("torch.")]
     if value.is_nested:
         return f"{parts[0]} nested"
-    parts.append(_numbers(value.shape))
+    parts.append(_tuple_text(map(numbers, value.shape)))
     if value.layout is torch.strided:
-        parts.append("strides " + _numbers(value.stride()))
-        if _is_wildcard(value.storage_offset()) or value.storage_offset():
-            parts.append(f"offset {_numbers([value.storage_offset()])[1:-2]}")
+        parts.append("strides " + _tuple_text(map(numbers, value.stride())))
+        offset = numbers(value.storage_offset())
+        if offset != 0:
+            parts.append(f"offset {_number_text(offset)}")
     else:
         parts.append(str(value.layout).removeprefix("torch."))
     if value.device.type != "cpu":
@@ -392,6 +411,10 @@ def describe(value: Any) -> str:
     return " ".join(parts)
 
 
-def _numbers(numbers: Any) -> str:
-    texts = ["?" if _is_wildcard(n) else str(int(n)) for n in numbers]
+def _tuple_text(numbers: Iterable[int | None]) -> str:
+    texts = list(map(_number_text, numbers))
     return "(" + ", ".join(texts) + ("," if len(texts) == 1 else "") + ")"
+
+
+def _number_text(number: int | None) -> str:
+    return "?" if number is None else str(number)
