@@ -172,7 +172,7 @@ class CrossRef(abc.ABC):
         return self.compare(call, predicted, form)
 
     def check_anew(self, call: PreparedCall, form: str) -> list[Mismatch]:
-        """As :meth:`check`, for an example: the verdict is of this very call, where :meth:`check` may take it from one like it."""
+        """As :meth:`check`, for an example: the verdict is of this very call, and not that of one like it."""
         return self.check(call, form)
 
     def raised(self, call: PreparedCall, form: str, error: BaseException) -> Mismatch:

@@ -27,8 +27,8 @@ class Structure:
         identity: equal for two calls if their arguments other than tensors are the same, and for each tensor which sizes are 0, 1
             or equal to which other, which sizes the strides are products of, the storages that tensors share, and whether it is
             complex, floating point, integral or bool.
-        aspects: what a call may be the first of its overload to have: arguments other than tensors, ranks with empty and with
-            non-contiguous tensors, and kinds of dtypes.
+        aspects: what a call may be the first of its overload to have: a class of arguments other than tensors, ranks with empty
+            and with non-contiguous tensors, and kinds of dtypes.
     """
 
     identity: Hashable
@@ -49,7 +49,17 @@ def structure_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Structure | Non
     if len(tensors) > _FEW:
         return Structure(identity, frozenset([("tensors", len(tensors))]))
     shapes = tuple([(tensor.dim(), 0 in tensor.shape, tensor.is_contiguous()) for tensor in tensors])
-    return Structure(identity, frozenset([("others", others), ("kinds", kinds), ("shapes", shapes)]))
+    classes = _class_of(plain), tuple([(name, _class_of(named[name])) for name in sorted(named)])
+    return Structure(identity, frozenset([("others", classes), ("kinds", kinds), ("shapes", shapes)]))
+
+
+def _class_of(value: Any) -> Hashable:
+    """The class of a value: bools, strings and the like by themselves, integers by their sign, every other number by its type."""
+    if isinstance(value, list | tuple):
+        return tuple([_class_of(v) for v in value])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value > 0) - (value < 0)
+    return type(value) if isinstance(value, float | complex) else str(value)
 
 
 def _without_tensors(value: Any, tensors: list[torch.Tensor]) -> Any:

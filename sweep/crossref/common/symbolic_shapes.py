@@ -54,8 +54,8 @@ class _ShapeEnv(ShapeEnv):
 class SymbolicArguments:
     """Fake versions of the arguments of one call with symbolic sizes, in a fake mode of their own.
 
-    Symbols are created by ``ShapeEnv.create_symbolic_sizes_strides_storage_offset``, as in dynamo: sizes of 0 and 1 are constants,
-    equal sizes share a symbol, and strides are expressions in sizes wherever they can be. Dynamo makes a symbol of its own for
+    Symbols are created by ``ShapeEnv.create_symbolic_sizes_strides_storage_offset``, as in dynamo: 0 and 1 are constants, equal
+    sizes share a symbol, and strides are expressions in sizes wherever they can be. Dynamo makes a symbol of its own for
     each unbacked size; here equal ones share a symbol too, as if the caller had said that they are equal.
 
     A tensor that shares its storage with others, or that does not fill it, is a view on a storage whose number of bytes is a
