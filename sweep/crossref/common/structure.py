@@ -59,7 +59,7 @@ def _class_of(value: Any) -> Hashable:
         return tuple([_class_of(v) for v in value])
     if isinstance(value, int) and not isinstance(value, bool):
         return (value > 0) - (value < 0)
-    return type(value) if isinstance(value, float | complex) else str(value)
+    return type(value).__name__ if isinstance(value, float | complex) else str(value)
 
 
 def _without_tensors(value: Any, tensors: list[torch.Tensor]) -> Any:
