@@ -58,8 +58,8 @@ class SymbolicArguments:
     sizes share a symbol, and strides are expressions in sizes wherever they can be. Dynamo makes a symbol of its own for
     each unbacked size; here equal ones share a symbol too, as if the caller had said that they are equal.
 
-    A tensor that shares its storage with others, or that does not fill it, is a view on a storage whose number of bytes is a
-    symbol as well, as if it were of a one-dimensional base.
+    A tensor that shares its storage with others, or that does not fill it and has a symbol, is a view on a storage whose number of
+    bytes is a symbol as well, as if it were of a one-dimensional base.
 
     Args:
         real: the real arguments, positional and by keyword; :func:`why_not_symbolic` allows for them.
@@ -109,7 +109,12 @@ class SymbolicArguments:
         if self._fills_storage(real):
             meta = torch.empty_strided(size, stride, dtype=real.dtype, device="meta")
         else:
-            storage = self._storage(real.untyped_storage())
+            storage = real.untyped_storage()
+            is_static = not any(isinstance(number, torch.SymInt) for number in (*size, *stride, offset))
+            if is_static and storage._cdata not in self._shared:
+                storage = torch.UntypedStorage(storage.nbytes(), device="meta")
+            else:
+                storage = self._storage(storage)
             meta = torch.empty(0, dtype=real.dtype, device="meta")
             with self._env.suppress_guards():
                 meta.set_(storage, offset, size, stride)
