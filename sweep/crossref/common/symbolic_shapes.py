@@ -58,8 +58,8 @@ class SymbolicArguments:
     sizes share a symbol, and strides are expressions in sizes wherever they can be. Dynamo makes a symbol of its own for
     each unbacked size; here equal ones share a symbol too, as if the caller had said that they are equal.
 
-    A tensor that shares its storage with others, or that does not fill it and has a symbol, is a view on a storage whose number of
-    bytes is a symbol as well, as if it were of a one-dimensional base.
+    A tensor that shares its storage with others, or that does not fill it, is a view on a storage whose number of bytes is a
+    symbol as well, as if it were of a one-dimensional base. A tensor of its own without a symbolic size has no symbol at all.
 
     Args:
         real: the real arguments, positional and by keyword; :func:`why_not_symbolic` allows for them.
@@ -110,8 +110,7 @@ class SymbolicArguments:
             meta = torch.empty_strided(size, stride, dtype=real.dtype, device="meta")
         else:
             storage = real.untyped_storage()
-            is_static = not any(isinstance(number, torch.SymInt) for number in (*size, *stride, offset))
-            if is_static and storage._cdata not in self._shared:
+            if self._is_static(real):
                 storage = torch.UntypedStorage(storage.nbytes(), device="meta")
             else:
                 storage = self._storage(storage)
@@ -124,7 +123,9 @@ class SymbolicArguments:
         return FakeTensor(self.mode, meta, real.device)
 
     def _symbols(self, real: torch.Tensor) -> tuple[Any, Any, Any]:
-        """Symbolic sizes, strides and storage offset."""
+        """Sizes, strides and storage offset, with symbols."""
+        if self._is_static(real):
+            return real.shape, real.stride(), real.storage_offset()
         unbacked = self._sizes is Sizes.UNBACKED
         dynamic = [DimDynamic.STATIC if unbacked and size < 2 else self._sizes.value for size in real.shape]
         symbolic = self._env.create_symbolic_sizes_strides_storage_offset(
@@ -144,6 +145,9 @@ class SymbolicArguments:
             storage = torch.empty(size, dtype=torch.uint8, device="meta").untyped_storage()
             self._storages[real._cdata] = storage
         return storage
+
+    def _is_static(self, real: torch.Tensor) -> bool:
+        return all(size < 2 for size in real.shape) and real.untyped_storage()._cdata not in self._shared
 
     def _fills_storage(self, real: torch.Tensor) -> bool:
         storage = real.untyped_storage()
