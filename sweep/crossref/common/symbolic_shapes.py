@@ -110,10 +110,8 @@ class SymbolicArguments:
             meta = torch.empty_strided(size, stride, dtype=real.dtype, device="meta")
         else:
             storage = real.untyped_storage()
-            if self._is_static(real):
-                storage = torch.UntypedStorage(storage.nbytes(), device="meta")
-            else:
-                storage = self._storage(storage)
+            is_static = self._is_static(real)
+            storage = torch.UntypedStorage(storage.nbytes(), device="meta") if is_static else self._storage(storage)
             meta = torch.empty(0, dtype=real.dtype, device="meta")
             with self._env.suppress_guards():
                 meta.set_(storage, offset, size, stride)
