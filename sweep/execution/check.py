@@ -246,7 +246,8 @@ class _Loop:
                 continue
             started, compared = time.perf_counter(), False
             for phase in phases:
-                if (at, name, phase.form) not in self._checker.skipped.predictions:
+                needed = {(at, name, phase.form), (at, name, crossref.basis_of(phase.form))}
+                if needed.isdisjoint(self._checker.skipped.predictions):
                     self._checker.progress.beat(at, phase)
                     mismatches = self._predict(at, phase, crossref, prepared)
                     compared |= mismatches is not None

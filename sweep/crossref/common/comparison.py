@@ -40,10 +40,10 @@ class Outcome:
         inputs = []
         for name, value in [*((str(i), a) for i, a in enumerate(self.args)), *self.kwargs.items()]:
             if isinstance(value, torch.Tensor):
-                inputs.append((name, value, _storage(value)))
+                inputs.append((name, value, storage_of(value)))
             elif isinstance(value, tuple | list):
                 leaves = enumerate(_leaves(value))
-                inputs += [(f"{name}[{at}]", leaf, _storage(leaf)) for at, leaf in leaves if isinstance(leaf, torch.Tensor)]
+                inputs += [(f"{name}[{at}]", leaf, storage_of(leaf)) for at, leaf in leaves if isinstance(leaf, torch.Tensor)]
         return inputs
 
 
@@ -91,6 +91,8 @@ def compare(
     actual: Outcome,
     tolerance: Tolerance | None = None,
     numbers: Numbers = number_of,
+    *,
+    whole: bool = False,
 ) -> list[Mismatch]:
     """Lists everything in which a predicted outcome differs from the actual one.
 
@@ -101,6 +103,7 @@ def compare(
 
     The aliasing of an empty output is not compared because torch's fake cache does not keep it: the first of two equal views of
     an empty fake tensor shares the storage and the second does not, so a verdict would depend on what the process did before.
+    (That is what the form ``cache`` of the crossref ``fake`` is about.)
 
     Args:
         op: the overload that was called.
@@ -108,6 +111,7 @@ def compare(
         actual: the outcome that it is compared with.
         tolerance: tolerance for the values of tensors and floating-point numbers; ``None`` compares no such values.
         numbers: returns the value of a predicted size, stride or offset, ``None`` for a wildcard.
+        whole: compare also the aliasing of empty outputs, and the arguments that the schema does not declare as written to.
     """
     mismatches = _structure(predicted.result, actual.result)
     p_leaves, a_leaves = _leaves(predicted.result), _leaves(actual.result)
@@ -115,10 +119,10 @@ def compare(
         return mismatches
     for place, p, a in zip(_places(actual.result), p_leaves, a_leaves, strict=True):
         mismatches += _leaf(place, p, a, tolerance, numbers)
-        if isinstance(p, torch.Tensor) and isinstance(a, torch.Tensor) and a.numel():
+        if isinstance(p, torch.Tensor) and isinstance(a, torch.Tensor) and (whole or a.numel()):
             mismatches += _aliasing(place, _aliases(p, predicted.inputs), _aliases(a, actual.inputs))
     returned = {id(a) for a in a_leaves}
-    for place, p, a in _written(op, predicted, actual):
+    for place, p, a in _arguments(op, predicted, actual, written=not whole):
         if id(a) not in returned:
             mismatches += _leaf(place, p, a, tolerance, numbers)
     return _once(mismatches)
@@ -127,7 +131,7 @@ def compare(
 def tensors_of(op: torch._ops.OpOverload, outcome: Outcome) -> list[tuple[Place, torch.Tensor]]:
     """The tensors whose values are compared: outputs and arguments written to; of one that is not strided, its strided parts."""
     leaves = list(zip(_places(outcome.result), _leaves(outcome.result), strict=True))
-    leaves += [(place, tensor) for place, tensor, _ in _written(op, outcome, outcome)]
+    leaves += [(place, tensor) for place, tensor, _ in _arguments(op, outcome, outcome)]
     return [(place, part) for place, leaf in leaves if isinstance(leaf, torch.Tensor) for part in _strided_parts(leaf)]
 
 
@@ -322,7 +326,8 @@ def _close_numbers(predicted: float | complex, actual: float | complex, toleranc
 # --- aliasing ----------------------------------------------------------------------------------------------------------
 
 
-def _storage(tensor: torch.Tensor) -> int | None:
+def storage_of(tensor: torch.Tensor) -> int | None:
+    """The address of a tensor's storage; ``None`` for a tensor that is not strided or has no storage."""
     if tensor.layout is not torch.strided or not torch._C._has_storage(tensor):
         return None
     return tensor.untyped_storage()._cdata
@@ -331,7 +336,7 @@ def _storage(tensor: torch.Tensor) -> int | None:
 def _aliases(output: torch.Tensor, inputs: list[tuple[str, torch.Tensor, int | None]]) -> tuple[list[str], list[str]]:
     """The inputs that an output is identical with, and those that it only shares a storage with."""
     same = [name for name, tensor, _ in inputs if tensor is output]
-    storage = _storage(output)
+    storage = storage_of(output)
     shared = [] if storage is None else [name for name, tensor, s in inputs if s == storage and tensor is not output]
     return same, shared
 
@@ -351,9 +356,11 @@ def _alias_text(same: list[str], shared: list[str]) -> str:
     return " and ".join(parts) or "new storage"
 
 
-def _written(op: torch._ops.OpOverload, predicted: Outcome, actual: Outcome) -> Iterator[tuple[Place, Any, Any]]:
-    """The tensors that the schema declares as written to: place, predicted, actual."""
-    for at, name, kwarg_only in _written_arguments(op):
+def _arguments(
+    op: torch._ops.OpOverload, predicted: Outcome, actual: Outcome, *, written: bool = True
+) -> Iterator[tuple[Place, Any, Any]]:
+    """The tensors among the arguments, or only those that the schema declares as written to: place, predicted, actual."""
+    for at, name, kwarg_only in _written_arguments(op) if written else _all_arguments(op):
         if at < len(actual.args) and not kwarg_only:
             pair = predicted.args[at], actual.args[at]
         elif name in actual.kwargs:
@@ -370,6 +377,12 @@ def _written_arguments(op: torch._ops.OpOverload) -> list[tuple[int, str, bool]]
     """Position, name and whether it is keyword-only, of every argument that the schema declares as written to."""
     arguments = enumerate(op._schema.arguments)
     return [(at, a.name, a.kwarg_only) for at, a in arguments if a.alias_info is not None and a.alias_info.is_write]
+
+
+@functools.cache
+def _all_arguments(op: torch._ops.OpOverload) -> list[tuple[int, str, bool]]:
+    """As :func:`_written_arguments`, for every argument."""
+    return [(at, a.name, a.kwarg_only) for at, a in enumerate(op._schema.arguments)]
 
 
 # --- text --------------------------------------------------------------------------------------------------------------

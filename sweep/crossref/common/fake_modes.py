@@ -90,20 +90,13 @@ class FakeModes:
         try:
             with self._prediction("fake"):
                 try:
-                    return self._run(self._static, op, args, kwargs)
+                    return outcome_in(self._static, op, args, kwargs)
                 except (DynamicOutputShapeException, DataDependentOutputException):
-                    return self._run(self._with_shape_env(), op, args, kwargs)
+                    return outcome_in(self._with_shape_env(), op, args, kwargs)
         except ProcessUnusableError:
             raise
         except BaseException as error:  # its class is a crossref's finding
             return error.with_traceback(None)  # its frames would keep every tensor in them alive
-
-    def _run(self, mode: FakeTensorMode, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome:
-        memo: dict[int, Any] = {}
-        f_args = [_fake(a, mode, memo) for a in args]
-        f_kwargs = {name: _fake(v, mode, memo) for name, v in kwargs.items()}
-        with mode:
-            return Outcome(f_args, f_kwargs, op(*f_args, **f_kwargs))
 
     def _with_shape_env(self) -> FakeTensorMode:
         if self._symbolic is None:
@@ -111,6 +104,15 @@ class FakeModes:
 
             self._symbolic = _Mode(self._op, shape_env=ShapeEnv())
         return self._symbolic
+
+
+def outcome_in(mode: FakeTensorMode, op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any]) -> Outcome:
+    """The outcome of an overload on new fake versions of real arguments in a mode; raises whatever its fake path raises."""
+    memo: dict[int, Any] = {}
+    f_args = [_fake(a, mode, memo) for a in args]
+    f_kwargs = {name: _fake(v, mode, memo) for name, v in kwargs.items()}
+    with mode:
+        return Outcome(f_args, f_kwargs, op(*f_args, **f_kwargs))
 
 
 class _Mode(FakeTensorMode):

@@ -135,6 +135,10 @@ class CrossRef(abc.ABC):
         """
         return ("",)
 
+    def basis_of(self, form: str) -> str:
+        """The form whose prediction one builds on, which is not checked where that ended the process; by default itself."""
+        return form
+
     def labels_of(self, form: str) -> tuple[str, str]:
         """The names of the predicted and the actual side of a form."""
         return self.labels
