@@ -24,7 +24,7 @@ from sweep.calls.tensors import is_strided
 from sweep.crossref.common import protocol
 from sweep.crossref.common.bounds_check import Answer, BoundsCheck, NoAnswer, Refusal
 from sweep.crossref.common.comparison import Outcome
-from sweep.crossref.common.protocol import CHANGES_STATE, Arguments, DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.protocol import CHANGES_STATE, Arguments, DoesNotApply, NoPrediction, PreparedCall, Shared
 from sweep.crossref.common.snapshot import memory_of
 from sweep.findings.finding import WHOLE, Mismatch, Place, Population
 from sweep.findings.kind import Access, Edge, OutOfBoundsAccess
@@ -57,7 +57,7 @@ class CrossRef(protocol.CrossRef):
             yield
 
     def predict(self, call: PreparedCall, form: str) -> Outcome:
-        raise DoesNotApply("makes the call itself, and predicts no outcome")
+        raise NoPrediction("makes the call itself, and predicts no outcome")
 
     def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
         if call.changes_state:

@@ -19,7 +19,7 @@ from sweep.calls.tensors import is_strided
 from sweep.crossref.common import protocol
 from sweep.crossref.common.comparison import Outcome
 from sweep.crossref.common.other_values import is_changed_with_others
-from sweep.crossref.common.protocol import DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.protocol import NoPrediction, PreparedCall, Shared
 from sweep.crossref.common.snapshot import memory_of
 from sweep.findings.finding import Claim, Mismatch, Place
 from sweep.findings.kind import SchemaFault
@@ -38,7 +38,7 @@ class CrossRef(protocol.CrossRef):
     }
 
     def predict(self, call: PreparedCall, form: str) -> Outcome:
-        raise DoesNotApply("looks at the real call alone")
+        raise NoPrediction("looks at the real call alone")
 
     @contextmanager
     def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:

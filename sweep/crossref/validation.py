@@ -18,7 +18,7 @@ from sweep.crossref.common import protocol
 from sweep.crossref.common.comparison import Outcome, describe
 from sweep.crossref.common.exemptions import VERSION
 from sweep.crossref.common.other_values import is_accepted_with_others
-from sweep.crossref.common.protocol import CHANGES_STATE, DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.protocol import CHANGES_STATE, DoesNotApply, NoPrediction, PreparedCall, Shared
 from sweep.crossref.common.refusals import prediction_ending
 from sweep.crossref.decomposition import decompositions_of
 from sweep.errors import ProcessUnusableError
@@ -72,7 +72,7 @@ class CrossRef(protocol.CrossRef):
 
     def predict(self, call: PreparedCall, form: str) -> Outcome:
         if form == EAGER:
-            raise DoesNotApply("judges the real call itself")
+            raise NoPrediction("judges the real call itself")
         if form == FAKE:
             return self.shared.fakes.outcome(call.op, *call.arguments())
         function = decompositions_of(call.op)["" if form == _DECOMPOSITION else form]

@@ -19,7 +19,7 @@ from sweep.calls.printing import written
 from sweep.crossref.common import protocol
 from sweep.crossref.common.comparison import describe
 from sweep.crossref.common.fake_modes import FakeModes
-from sweep.crossref.common.protocol import CrossRef, DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.protocol import CrossRef, DoesNotApply, NoPrediction, PreparedCall, Shared
 from sweep.errors import ProcessUnusableError, UnknownCallError
 from sweep.execution.accelerator import limit_memory, prediction, waiter
 from sweep.execution.check import Checker, Limits, Skipped, returning
@@ -242,17 +242,21 @@ def explain(
                 for form in crossref.forms(op):
                     progress.beat(call, Phase(Activity.PREDICTION, crossref_name, form))
                     torch.manual_seed(recorded.seed())
-                    predictions[author(crossref_name, form)] = _predicted(crossref, form, prepared)
+                    side = _predicted(crossref, form, prepared)
+                    if side is not None:
+                        predictions[author(crossref_name, form)] = side
     return Explanation(recorded.source, actual, predictions)
 
 
-def _predicted(crossref: CrossRef, form: str, call: PreparedCall) -> Side:
-    """What one form of an open crossref predicts for a call, whether or not the real call returned."""
+def _predicted(crossref: CrossRef, form: str, call: PreparedCall) -> Side | None:
+    """What one form of an open crossref predicts for a call, whether or not the real call returned; ``None`` if it never does."""
     label = crossref.prediction_label or crossref.labels_of(form)[0]
     try:
         return Side(label, describe(crossref.predict(call, form).result))
     except ProcessUnusableError:
         raise
+    except NoPrediction:
+        return None
     except DoesNotApply as error:
         return Side("prediction", f"does not apply: {error}")
     except BaseException as error:  # whatever it raises is what is asked for

@@ -94,6 +94,10 @@ class DoesNotApply(Exception):
     """A crossref has nothing to say about one call; the message is the reason."""
 
 
+class NoPrediction(DoesNotApply):
+    """A form judges the real call by itself, so there is no prediction to show."""
+
+
 class CrossRef(abc.ABC):
     """One way to predict the outcome of a call, or several ways of one kind, which are its forms.
 
