@@ -10,7 +10,9 @@ import torch
 
 from sweep import crossref
 from sweep.calls.call import Recorded
+from sweep.calls.parsing import TYPED
 from sweep.findings.finding import Status
+from sweep.operators.inventory import resolve
 from tests import planted
 from tests.planted import check
 
@@ -126,6 +128,24 @@ def test_memory_of_every_size_is_seen_behind_up_to_its_chunk():
         op = torch.ops.aten.neg.default
         recorded = planted.encode("aten.neg.default", (torch.ones(size, dtype=torch.int8),), {}, device="cpu", source="test")
         assert check(op, [recorded], ["bounds"]).status is Status.AGREES, size
+
+
+def test_kernels_of_torch_that_leave_their_tensors_are_reported():
+    for name, args, what in (
+        (
+            "aten._masked_softmax_backward.default",
+            (torch.ones(1, 16), torch.full((1, 1), 0.5), torch.zeros(1, 16, dtype=torch.bool), 1),
+            "reads past argument 1",
+        ),
+        (
+            "aten.nll_loss2d_backward.default",
+            (torch.ones(1, 1, 1), torch.zeros(1, 1, 1, 1), torch.tensor([[[1]]]), None, 0, -100, torch.tensor(1.0)),
+            "writes past output 0",
+        ),
+    ):
+        typed = planted.encode(name, args, {}, device="cpu", source=f"{TYPED}torch.ops.{name}(...)")
+        found = check(resolve(name), [typed], ["bounds"]).findings
+        assert [(f.author, f.what) for f in found] == [("bounds", what)], name
 
 
 def test_on_an_accelerator_it_does_not_apply():
