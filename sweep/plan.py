@@ -64,6 +64,10 @@ class Options:
     accept: bool = False
 
 
+#: Options whose values are paths.
+_PATHS = ("--corpus", "--results", "--work-dir")
+
+
 @dataclass(frozen=True)
 class Plan:
     """What one run does. It can be pickled and travels to every worker.
@@ -126,7 +130,12 @@ class Plan:
             return "make accept" + (f" DEVICE={device}" if device != "cpu" else "") + (f" OPS={overload}" if overload else "")
         options["--device"] = [device] if device != "cpu" else []
         options["--ops"] = [overload] if overload else []
-        words = [word for name, values in options.items() for value in values for word in (name, value)]
+        words: list[str] = []
+        for name, values in options.items():
+            for (
+                value
+            ) in values:  # pytest takes a path that is a word of its own for one of tests, and looks for their rootdir there
+                words += [f"{name}={value}"] if name in _PATHS else [name, value]
         tests = ["sweep/"] if in_checkout else ["--pyargs", "sweep"]
         return shlex.join(["EXPECTTEST_ACCEPT=1", "pytest", "-n", "auto", *tests, *words])
 

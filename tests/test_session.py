@@ -59,14 +59,14 @@ def plan(**changes):
         ({}, None, "make accept"),
         ({}, "aten.abs.default", "make accept OPS=aten.abs.default"),
         ({"environment": CUDA}, "aten.abs.out", "make accept DEVICE=cuda OPS=aten.abs.out"),
-        ({"own_corpus": False}, None, f"{PYTEST} --corpus /corpora/one"),
+        ({"own_corpus": False}, None, f"{PYTEST} --corpus=/corpora/one"),
         ({"all_crossrefs": False, "crossrefs": ["fake"]}, None, f"{PYTEST} --crossref fake"),
         (
             {"environment": LIBRARY, "results": "/a folder/2.13/cpu"},
             "my.op.default",
-            f"{PYTEST} --import my.ops --results '/a folder' --ops my.op.default",
+            f"{PYTEST} --import my.ops '--results=/a folder' --ops my.op.default",
         ),
-        ({"environment": CUDA, "own_corpus": False}, None, f"{PYTEST} --corpus /corpora/one --device cuda"),
+        ({"environment": CUDA, "own_corpus": False}, None, f"{PYTEST} --corpus=/corpora/one --device cuda"),
         ({"scratch": plans.scratch_folder("/a work")}, None, f"{PYTEST} --work-dir '/a work'"),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_regression_fails_with_a_diff_and_the_command_that_accepts_it(wrong_fi
     assert "-agrees\n" in wrong_files.stdout
     assert "+fake: output 0 strides[1]: 40 of 80 calls, float32\n" in wrong_files.stdout
     [hint] = {line for line in wrong_files.stdout.splitlines() if line.endswith(f"--ops {MISMATCHING}")}
-    assert hint.startswith("To accept what was found: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus ")
+    assert hint.startswith("To accept what was found: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus=")
     assert "assert_eq" not in wrong_files.stdout, "a difference is shown without the lines of code that lead to it"
     found = "; ".join(f"{name}: output 0 strides[1]" for name in ("decomposition", "fake", "functionalize"))
     assert f"\nnew  {MISMATCHING}: agrees -> {found}\n" in wrong_files.stdout
@@ -101,7 +101,7 @@ def test_a_section_about_no_overload_fails_as_gone(wrong_files):
 
 
 def test_what_is_unexpected_and_nothing_else_is_counted(wrong_files):
-    assert "\n5 unexpected; to accept them: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus " in wrong_files.stdout
+    assert "\n5 unexpected; to accept them: EXPECTTEST_ACCEPT=1 pytest -n auto sweep/ --corpus=" in wrong_files.stdout
     [row] = [line.split() for line in wrong_files.stdout.splitlines() if line.startswith("aten ")]
     assert row[-2:] == ["3", "2"]
 
@@ -147,7 +147,7 @@ def test_without_expect_files_a_run_fails_and_names_the_nearest(known, tmp_path)
     assert completed.returncode == 1
     assert f"no expect files for torch {folder.parent.name} on cpu in {tmp_path / folder.parent.name / 'cpu'}" in completed.stdout
     assert f"the nearest there are: {tmp_path / '2.2' / 'cpu'}. To make them: EXPECTTEST_ACCEPT=1 pytest" in completed.stdout
-    assert f" --results {tmp_path} --work-dir {known / 'work'}\n" in completed.stdout
+    assert f" --results={tmp_path} --work-dir={known / 'work'}\n" in completed.stdout
     accepted = sweep(known, tmp_path, *ops("aten.max_unpool2d.out"), accept=True)
     assert accepted.returncode == 1
     assert "nothing was accepted" in accepted.stdout
