@@ -132,9 +132,8 @@ class Plan:
         options["--ops"] = [overload] if overload else []
         words: list[str] = []
         for name, values in options.items():
-            for (
-                value
-            ) in values:  # pytest takes a path that is a word of its own for one of tests, and looks for their rootdir there
+            for value in values:
+                # pytest would take a path that is a word of its own for one of tests, and look for the rootdir there.
                 words += [f"{name}={value}"] if name in _PATHS else [name, value]
         tests = ["sweep/"] if in_checkout else ["--pyargs", "sweep"]
         return shlex.join(["EXPECTTEST_ACCEPT=1", "pytest", "-n", "auto", *tests, *words])

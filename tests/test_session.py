@@ -67,7 +67,7 @@ def plan(**changes):
             f"{PYTEST} --import my.ops '--results=/a folder' --ops my.op.default",
         ),
         ({"environment": CUDA, "own_corpus": False}, None, f"{PYTEST} --corpus=/corpora/one --device cuda"),
-        ({"scratch": plans.scratch_folder("/a work")}, None, f"{PYTEST} --work-dir '/a work'"),
+        ({"scratch": plans.scratch_folder("/a work")}, None, f"{PYTEST} '--work-dir=/a work'"),
     ],
 )
 def test_the_command_that_accepts(changes, overload, command):
