@@ -13,11 +13,12 @@ from sweep.calls import redzones
 from sweep.calls.codec import encode
 from sweep.calls.redzones import Filling, WritesOutside
 from sweep.crossref.common.bounds_check import ReadsOutside
+from sweep.findings.kind import Access
 from sweep.operators.inventory import form_signature, resolve
 from sweep.progress import Activity, Progress
 from sweep.recording.attempts import Attempts, ValuesRefused
 from sweep.recording.merge import Merger
-from sweep.recording.outcome import AttemptPlan, OutOfBounds
+from sweep.recording.outcome import AttemptPlan
 from sweep.recording.recorded import RecordedCalls
 from sweep.recording.shards import ShardCall, write_shard
 
@@ -181,7 +182,7 @@ def test_a_call_that_writes_outside_of_its_tensors_is_not_kept(library):
     for size in (4, 2, 3):
         assert "writes outside" in str(attempt([torch.zeros(size), 8], {}, "test"))
     assert len(attempt.kept) == 1
-    assert {kind: call.tensors[0]["size"] for kind, call in attempt.out_of_bounds.items()} == {OutOfBounds.WRITES: [2]}
+    assert {kind: call.tensors[0]["size"] for kind, call in attempt.out_of_bounds.items()} == {Access.WRITE: [2]}
 
 
 def test_a_call_that_writes_far_outside_harms_no_other(library):

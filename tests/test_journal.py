@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from sweep.calls import corpus
+from sweep.findings.kind import Access
 from sweep.recording.journal import Journal
-from sweep.recording.outcome import OutOfBounds, TaskOutcome
+from sweep.recording.outcome import TaskOutcome
 from sweep.recording.stages import Task
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,9 +70,9 @@ def test_the_refusal_of_a_carried_call_takes_precedence_over_that_of_a_guess(tmp
 def test_a_summary_has_the_shortest_call_outside_of_bounds(tmp_path):
     with Journal(tmp_path / "journal", IDENTITY, resume=False) as journal:
         for stage, text in ((1, "torch.ops.aten.d.out(...)"), (3, "torch.ops.aten.d.out(longer)")):
-            outcome = replace(OUTCOME, out_of_bounds={OutOfBounds.WRITES: text})
+            outcome = replace(OUTCOME, out_of_bounds={Access.WRITE: text})
             journal.finish_task(Task(stage, "overload_variants", "aten.d.out"), 1.0, outcome)
-    assert "one per overload:\nWritesOutside: torch.ops.aten.d.out(...)\n\n" in journal.summary()
+    assert "one per overload:\nwrites: torch.ops.aten.d.out(...)\n\n" in journal.summary()
 
 
 OTHER = json.dumps({**IDENTITY, "fingerprint": {"torch": "2.12.0"}}) + '\n{"finished": 0, "seconds": 1.0}\n'

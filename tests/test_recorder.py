@@ -12,11 +12,12 @@ from opinfo_adapters import opinfo
 from opinfo_adapters.handwritten import Family, call, ops
 from sweep.calls import corpus
 from sweep.errors import UnknownTaskError
+from sweep.findings.kind import Access
 from sweep.progress import Activity, Progress
 from sweep.recording import scheduler, tasks
 from sweep.recording.journal import Journal
 from sweep.recording.merge import SHARD_NAME, Merger
-from sweep.recording.outcome import OutOfBounds, TaskOutcome
+from sweep.recording.outcome import TaskOutcome
 from sweep.recording.recorder import Recorder
 from sweep.recording.shards import read_shard
 from sweep.recording.stages import INCIDENTAL, Task
@@ -184,7 +185,7 @@ class FakeSandbox:
 
 
 def test_no_task_runs_in_a_process_in_which_a_kernel_has_left_its_memory(tmp_path, monkeypatch):
-    outside = TaskOutcome(out_of_bounds={OutOfBounds.READS: "torch.ops.aten.neg.default(torch.zeros(0))"})
+    outside = TaskOutcome(out_of_bounds={Access.READ: "torch.ops.aten.neg.default(torch.zeros(0))"})
     sandbox = FakeSandbox(
         {"aten.abs.default": TaskOutcome(calls=1), "aten.neg.default": outside, "aten.sin.default": TaskOutcome()}
     )

@@ -26,9 +26,10 @@ from sweep.errors import first_line
 from sweep.execution.accelerator import check_not_lost, waiter
 from sweep.execution.process_state import StateGuard
 from sweep.findings.ending import EndingKind, ending_of
+from sweep.findings.kind import Access
 from sweep.operators import process_group
 from sweep.progress import Activity, Phase, Progress
-from sweep.recording.outcome import AttemptPlan, OutOfBounds
+from sweep.recording.outcome import AttemptPlan
 
 #: A call of more tensor elements is not attempted: it would cost more than it shows.
 LARGEST = 200_000
@@ -87,7 +88,7 @@ class Attempts:
         self.kept: list[Call] = []
         self.kept_guesses: list[bool] = []
         self.kept_refused: list[Call] = []
-        self.out_of_bounds: dict[OutOfBounds, Call] = {}
+        self.out_of_bounds: dict[Access, Call] = {}
         self._refusals: Counter[tuple[type[BaseException], str]] = Counter()  # (class, sentence)
         self._name, self._op, self._device = name, op, device
         self._progress, self._plan = progress or Progress(), plan or AttemptPlan()
@@ -155,16 +156,16 @@ class Attempts:
             if self._is_cpu and refusals and not any(refusal.is_about_memory for refusal in refusals):
                 self._bounds.check_end(arguments)
         except WritesOutside as error:
-            return self._out_of_bounds(OutOfBounds.WRITES, call, error)
+            return self._out_of_bounds(Access.WRITE, call, error)
         except ReadsOutside as error:
-            return self._out_of_bounds(OutOfBounds.READS, call, error)
+            return self._out_of_bounds(Access.READ, call, error)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: the process belongs to its calls
             return error.with_traceback(None)
         finally:
             self._state.restore()
         return None
 
-    def _out_of_bounds(self, kind: OutOfBounds, call: Call, error: BaseException) -> BaseException:
+    def _out_of_bounds(self, kind: Access, call: Call, error: BaseException) -> BaseException:
         smallest = self.out_of_bounds.get(kind, call)
         self.out_of_bounds[kind] = min(smallest, call, key=Call.number_of_elements)
         return error.with_traceback(None)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sweep.files import replace
-from sweep.recording.outcome import OutOfBounds, TaskOutcome
+from sweep.findings.kind import Access
+from sweep.recording.outcome import TaskOutcome
 from sweep.recording.stages import GUESSED, Task
 
 #: Number of the slowest tasks that a summary lists.
@@ -135,7 +136,7 @@ class Journal:
 
     def _out_of_bounds(self) -> list[str]:
         """One line per kind and overload, with its shortest call."""
-        shortest: dict[tuple[OutOfBounds, str], str] = {}
+        shortest: dict[tuple[Access, str], str] = {}
         for task, finished in self.tasks.items():
             for kind, text in finished.outcome.out_of_bounds.items():
                 key = (kind, task.name)

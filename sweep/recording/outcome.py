@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
-class OutOfBounds(enum.Enum):
-    """How a call uses memory that is not part of its arguments; the value is the name in the log."""
-
-    WRITES = "WritesOutside"
-    READS = "ReadsOutside"
+from sweep.findings.kind import Access
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class TaskOutcome:
     refused: Mapping[str, int] = field(default_factory=dict)
     unrecordable: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
-    out_of_bounds: Mapping[OutOfBounds, str] = field(default_factory=dict)
+    out_of_bounds: Mapping[Access, str] = field(default_factory=dict)
     refusal: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -57,7 +51,7 @@ class TaskOutcome:
             KeyError: a field is missing.
             ValueError: an unknown kind of out-of-bounds access.
         """
-        out_of_bounds = {OutOfBounds(kind): text for kind, text in data["out_of_bounds"].items()}
+        out_of_bounds = {Access(kind): text for kind, text in data["out_of_bounds"].items()}
         names = ("dispatched", "calls", "refused", "unrecordable", "failures", "refusal")
         return cls(**{name: data[name] for name in names}, out_of_bounds=out_of_bounds)
 
