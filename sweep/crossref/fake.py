@@ -1,46 +1,28 @@
 """Crossref ``fake``: the outputs that FakeTensor propagation predicts, compared with those of the real call.
 
 The counterpart upstream is ``torch._subclasses.CrossRefFakeMode``; here every mismatch is collected, and outputs whose size
-depends on data are compared as far as they are known instead of being skipped. The form ``cache`` compares what the fake mode
-says with its dispatch cache, which the other form bypasses, and without.
+depends on data are compared as far as they are known instead of being skipped. The form ``cache`` compares what a fake mode says
+with its dispatch cache, which the other form bypasses, and without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sweep.crossref.common import fake_cache, protocol
+from sweep.crossref.common import protocol
 from sweep.crossref.common.comparison import Outcome
 from sweep.crossref.common.exemptions import VERSION
-from sweep.crossref.common.fake_cache import FakeCache
-from sweep.crossref.common.protocol import Arguments, PreparedCall, Shared
+from sweep.crossref.common.fake_cache import CACHED, UNCACHED, FakeCache, Uncached
+from sweep.crossref.common.protocol import PreparedCall, Shared
 from sweep.findings.finding import Mismatch
 
 #: The form with the dispatch cache.
 CACHE = "cache"
-
-
-@dataclass(frozen=True)
-class _Uncached:
-    """What the fake mode said about a call.
-
-    Attributes:
-        call: the call.
-        arguments: its arguments.
-        outcome: the outcome, or what was raised.
-        is_pure: whether nothing at all came from the cache.
-    """
-
-    call: PreparedCall
-    arguments: Arguments
-    outcome: Outcome | BaseException
-    is_pure: bool
 
 
 class CrossRef(protocol.CrossRef):
@@ -61,12 +43,12 @@ class CrossRef(protocol.CrossRef):
         return ""
 
     def labels_of(self, form: str) -> tuple[str, str]:
-        return fake_cache.LABELS if form == CACHE else self.labels
+        return (CACHED, UNCACHED) if form == CACHE else self.labels
 
     @contextmanager
     def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:
         self._cache = FakeCache(op, shared.prediction)
-        self._last: _Uncached | None = None
+        self._last: tuple[PreparedCall, Uncached] | None = None
         with super().opened(op, shared):
             yield
         self._last = None
@@ -82,15 +64,14 @@ class CrossRef(protocol.CrossRef):
     def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
         if form != CACHE:
             return super().check(call, form)
-        last = self._last
-        if last is not None and last.call is call:
-            return self._cache.mismatches(*last.arguments, last.outcome, is_pure=last.is_pure)
-        last = self._uncached(call)  # of an example, which has to show the mismatch by itself
-        return self._cache.mismatches_alone(*last.arguments, last.outcome, is_pure=last.is_pure)
+        if self._last is not None and self._last[0] is call:
+            return self._cache.mismatches_of_structure(self._last[1])
+        return self._cache.mismatches(self._uncached(call))  # of an example, which has to show the mismatch itself
 
-    def _uncached(self, call: PreparedCall) -> _Uncached:
+    def _uncached(self, call: PreparedCall) -> Uncached:
         args, kwargs = call.arguments()
         hits = FakeTensorMode.cache_hits
         outcome = self.shared.fakes.outcome_or_error(call.op, args, kwargs)
-        self._last = _Uncached(call, (args, kwargs), outcome, FakeTensorMode.cache_hits == hits)
-        return self._last
+        uncached = Uncached(args, kwargs, outcome, is_pure=FakeTensorMode.cache_hits == hits)
+        self._last = call, uncached
+        return uncached

@@ -1,7 +1,7 @@
 """The fake cache: what a fake mode answers from torch's dispatch cache, compared with what it says without it.
 
 A fake mode keeps the metadata of what an operator returned, but not what the operator did to its arguments, and answers the next
-call with the same metadata from that. Upstream has ``torch._dynamo.config.fake_tensor_cache_crosscheck_enabled``, which compares
+call with equal arguments from that. Upstream's own check, ``torch._dynamo.config.fake_tensor_cache_crosscheck_enabled``, compares
 the metadata of what is returned, and neither aliasing nor arguments.
 """
 
@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.utils._pytree import tree_map_only
 
-from sweep.calls.tensors import is_strided
+from sweep.calls.tensors import is_strided, on_storage
 from sweep.crossref.common.comparison import Outcome, compare, describe, storage_of
 from sweep.crossref.common.fake_modes import outcome_in
 from sweep.crossref.common.protocol import DoesNotApply
@@ -26,8 +27,8 @@ from sweep.errors import ProcessUnusableError
 from sweep.findings.finding import WHOLE, Mismatch, Place
 from sweep.findings.kind import Difference
 
-#: Names of the predicted and the actual side.
-LABELS = CACHED, UNCACHED = "cached", "uncached"
+#: The names of the predicted and the actual side.
+CACHED, UNCACHED = "cached", "uncached"
 
 #: What a mode without a ``ShapeEnv`` raises where an output depends on data.
 _DATA_DEPENDENT = (DynamicOutputShapeException, DataDependentOutputException)
@@ -43,6 +44,23 @@ class _Way(enum.Enum):
 
 class _NotCached(BaseException):
     """The cache does not hold the answer; no ``Exception``, which torch might handle."""
+
+
+@dataclass(frozen=True)
+class Uncached:
+    """What a fake mode said about a call without looking up the overload itself.
+
+    Attributes:
+        args: positional arguments, of which fake versions were made.
+        kwargs: keyword arguments, likewise.
+        outcome: the outcome, or what was raised.
+        is_pure: whether none of the operators that the fake impl calls was found in the cache, either.
+    """
+
+    args: Any
+    kwargs: dict[str, Any]
+    outcome: Outcome | BaseException
+    is_pure: bool
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ class _Answer:
 
 
 class FakeCache:
-    """torch's fake cache, with the calls of one overload and nothing else in it.
+    """torch's fake cache, asked about one call at a time, with nothing else in it.
 
     Args:
         op: the overload.
@@ -88,36 +106,25 @@ class FakeCache:
         Raises:
             DoesNotApply: torch does not cache the call.
         """
-        self._cached.forget()
         self._first(args, kwargs)
         outcome = self._second(args, kwargs).outcome
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    def mismatches(
-        self, args: Any, kwargs: dict[str, Any], uncached: Outcome | BaseException, *, is_pure: bool
-    ) -> list[Mismatch]:
-        """Lists the differences between what the mode says with its cache and without, of the first call with the same structure.
-
-        The cache holds what calls before this one have left there.
-
-        Args:
-            args: positional arguments, of which fake versions are made.
-            kwargs: keyword arguments, likewise.
-            uncached: what a mode says that does not look up the overload itself.
-            is_pure: whether none of the operators that the fake impl calls was found in a cache, either.
+    def mismatches_of_structure(self, call: Uncached) -> list[Mismatch]:
+        """Lists the mismatches of the first call with the same structure, which are those of all of them.
 
         Raises:
-            DoesNotApply: torch does not cache the call.
+            DoesNotApply: as :meth:`mismatches`.
         """
         if self._never is not None:
             raise DoesNotApply(str(self._never))
-        key = structure(self._op, args, kwargs, uncached)
+        key = structure(self._op, call)
         verdict = self._verdicts.get(key)
         if verdict is None:
             try:
-                verdict = self._compared(args, kwargs, uncached if is_pure else None)
+                verdict = self.mismatches(call)
             except DoesNotApply as reason:
                 verdict = reason
             self._verdicts[key] = verdict
@@ -125,45 +132,51 @@ class FakeCache:
             raise DoesNotApply(str(verdict))
         return verdict
 
-    def mismatches_alone(
-        self, args: Any, kwargs: dict[str, Any], uncached: Outcome | BaseException, *, is_pure: bool
-    ) -> list[Mismatch]:
-        """As :meth:`mismatches`, with an empty cache, and of this very call."""
-        self._cached.forget()
-        return self._compared(args, kwargs, uncached if is_pure else None)
-
-    def _compared(self, args: Any, kwargs: dict[str, Any], uncached: Outcome | BaseException | None) -> list[Mismatch]:
-        """Compares the answers to equal calls: a miss, a hit, and a miss whose parts hit.
-
-        The last one is the answer to another call with the same parts: ``view(x, [-1, 8])`` after ``view(x, [0, 8])``, or after
-        another operator that calls ``prims.as_strided`` alike.
-        """
-        first = self._first(args, kwargs)
-        if uncached is None:  # a miss is the uncached computation
-            is_pure = not first.is_hit and not first.has_part_hits
-            uncached = first.outcome if is_pure else self._outcome(self._uncached, UNCACHED, args, kwargs)
-        found = self._differences(first.outcome, uncached)
-        if isinstance(first.outcome, BaseException):  # of which torch keeps nothing
-            return found
-        try:
-            second = self._second(args, kwargs)
-        except DoesNotApply:
-            if found:
-                return found
-            raise
-        found = found or self._differences(second.outcome, uncached)
-        if not found and second.is_hit and (first.has_parts or first.is_hit):
-            third = self._ask(_Way.IGNORING_OWN, args, kwargs)
-            found = self._differences(third.outcome, uncached)
-        return found
-
-    def _first(self, args: Any, kwargs: dict[str, Any]) -> _Answer:
-        """The answer to the first of equal calls: a miss, unless the key of another call is equal.
+    def mismatches(self, call: Uncached) -> list[Mismatch]:
+        """Lists the differences between what a fake mode says about a call with a cache and without.
 
         Raises:
-            DoesNotApply: torch does not look it up, or does not cache what depends on data.
+            DoesNotApply: torch does not cache the call.
         """
-        self._cached.forget_parts()
+        args, kwargs, uncached = call.args, call.kwargs, call.outcome
+        first = self._first(args, kwargs)
+        if not call.is_pure:  # a miss is an uncached computation
+            uncached = self._outcome(self._uncached, UNCACHED, args, kwargs) if first.has_part_hits else first.outcome
+        found = self._differences(first.outcome, uncached)
+        if found:
+            return found
+        for answer in self._later(first, args, kwargs):
+            found = found or self._differences(answer.outcome, uncached)
+        return found
+
+    def _later(self, first: _Answer, args: Any, kwargs: dict[str, Any]) -> Iterator[_Answer]:
+        """The answers to a call after an equal one; to one whose parts alone are known; and after one whose key alone is equal.
+
+        The parts of a call are known from another one: ``view(x, [-1, 8])`` from ``view(x, [0, 8])``, or from any operator that
+        calls ``prims.as_strided`` alike. The key says nothing of which arguments share memory.
+
+        Raises:
+            DoesNotApply: torch does not cache the call.
+        """
+        if not isinstance(first.outcome, BaseException):  # which torch does not cache
+            second = self._second(args, kwargs)
+            yield second
+            if second.is_hit and first.has_parts:
+                yield self._ask(_Way.IGNORING_OWN, args, kwargs)
+        if _share_memory(args, kwargs):
+            self._cached.forget()
+            self._ask(_Way.AS_IT_IS, *_apart(args, kwargs))
+            answer = self._ask(_Way.ONLY_CACHED, args, kwargs)
+            if not isinstance(answer.outcome, _NotCached):
+                yield answer
+
+    def _first(self, args: Any, kwargs: dict[str, Any]) -> _Answer:
+        """The answer with an empty cache.
+
+        Raises:
+            DoesNotApply: torch does not look the call up, or does not cache what depends on data.
+        """
+        self._cached.forget()
         first = self._ask(_Way.AS_IT_IS, args, kwargs)
         if isinstance(first.outcome, _DATA_DEPENDENT):
             raise DoesNotApply("torch does not cache what depends on data")
@@ -175,7 +188,7 @@ class FakeCache:
         return first
 
     def _second(self, args: Any, kwargs: dict[str, Any]) -> _Answer:
-        """The answer to the second of equal calls: a hit.
+        """The answer to the same call again.
 
         Raises:
             DoesNotApply: torch would compute it again.
@@ -237,7 +250,6 @@ class _CachedMode(FakeTensorMode):
         self.cache_enabled, self.cache_crosscheck_enabled = True, False  # whatever torch's configuration says
         self._op = op
         self._entries: dict[Any, Any] = {}
-        self._part_entries: dict[Any, Any] = {}
         self._way = _Way.AS_IT_IS
         self._reset()
 
@@ -248,11 +260,6 @@ class _CachedMode(FakeTensorMode):
     def forget(self) -> None:
         """Empties the cache."""
         self._entries.clear()
-        self.forget_parts()
-
-    def forget_parts(self) -> None:
-        """Empties the cache except for entries of the overload itself."""
-        self._part_entries.clear()
 
     @contextmanager
     def asked(self, way: _Way) -> Iterator[None]:
@@ -260,7 +267,7 @@ class _CachedMode(FakeTensorMode):
         self._reset()
         self._way = way
         kept = FakeTensorMode.cache, FakeTensorMode.cache_bypasses
-        FakeTensorMode.cache_bypasses = self.bypasses
+        FakeTensorMode.cache, FakeTensorMode.cache_bypasses = self._entries, self.bypasses
         try:
             yield
         finally:
@@ -269,12 +276,10 @@ class _CachedMode(FakeTensorMode):
     def _cached_dispatch_impl(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func is not self._op:
             self.part_lookups += 1
-            FakeTensorMode.cache = self._part_entries
-            return super()._cached_dispatch_impl(func, types, args, kwargs)
-        self.lookups += 1
-        if self._way is _Way.IGNORING_OWN:
-            return self._dispatch_impl(func, types, args, kwargs)
-        FakeTensorMode.cache = self._entries
+        else:
+            self.lookups += 1
+            if self._way is _Way.IGNORING_OWN:
+                return self._dispatch_impl(func, types, args, kwargs)
         return super()._cached_dispatch_impl(func, types, args, kwargs)
 
     def _dispatch_impl(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -285,6 +290,24 @@ class _CachedMode(FakeTensorMode):
             if self._way is _Way.ONLY_CACHED:
                 raise _NotCached
         return super()._dispatch_impl(func, types, args, kwargs)
+
+
+def _share_memory(args: Any, kwargs: dict[str, Any]) -> bool:
+    storages = [storage for _, _, storage in Outcome(args, kwargs, None).inputs if storage is not None]
+    return len(set(storages)) < len(storages)
+
+
+def _apart(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Arguments with the same metadata, each tensor on a storage of its own."""
+
+    def alone(tensor: torch.Tensor) -> torch.Tensor:
+        if not is_strided(tensor) or tensor.is_conj() or tensor.is_neg():
+            return tensor
+        storage = torch.UntypedStorage(tensor.untyped_storage().nbytes(), device=tensor.device)
+        return on_storage(storage, tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride())
+
+    apart: tuple[Any, dict[str, Any]] = tree_map_only(torch.Tensor, alone, (args, kwargs))
+    return apart
 
 
 def _sharing_mismatches(cached: Any, uncached: Any) -> list[Mismatch]:
@@ -312,44 +335,38 @@ def _sharing(result: Any) -> list[tuple[int, int]]:
 # --- the structure of a call -------------------------------------------------------------------------------------------
 
 
-def structure(op: torch._ops.OpOverload, args: Any, kwargs: dict[str, Any], uncached: Outcome | BaseException) -> Hashable:
+def structure(op: torch._ops.OpOverload, call: Uncached) -> Hashable:
     """Hashable that is equal for calls of an overload with which the cache deals alike.
 
     An entry says of each output whether it is an argument, a view of one, or new, and its metadata. So it counts of which types
-    the arguments are and which of them share memory; what the call changed in those that it writes to; and of each output what
-    it shares memory with, and whether it is empty, begins inside of its storage, or depends on data. Dtypes and numbers do not
-    count.
-
-    Args:
-        op: the overload.
-        args: positional arguments as they were before the call.
-        kwargs: keyword arguments, likewise.
-        uncached: the outcome of the call.
+    the arguments are and which of them share memory, what the call changed in those that it writes to, and of each output what it
+    shares memory with and whether it is empty, begins inside of its storage, or depends on data. Numbers and dtypes do not count.
     """
+    args, kwargs, outcome = call.args, call.kwargs, call.outcome
     seen: dict[int, int] = {}
     given = tuple([_argument(value, seen) for value in args]), tuple([(n, _argument(kwargs[n], seen)) for n in sorted(kwargs)])
-    if isinstance(uncached, BaseException):
-        return given, type(uncached)
+    if isinstance(outcome, BaseException):
+        return given, type(outcome)
     changed: Hashable = ()
     if op._schema.is_mutable:
-        differences = compare(op, Outcome(args, kwargs, None), Outcome(uncached.args, uncached.kwargs, None))
+        differences = compare(op, Outcome(args, kwargs, None), Outcome(outcome.args, outcome.kwargs, None))
         changed = frozenset([(mismatch.place, mismatch.kind, mismatch.index) for mismatch in differences])
     seen = {}
-    for _, tensor, _ in uncached.inputs:
+    for _, tensor, _ in outcome.inputs:
         _positions(tensor, seen)
-    result = uncached.result
+    result = outcome.result
     return given, changed, tuple([_output(v, seen) for v in result]) if isinstance(result, tuple) else _output(result, seen)
 
 
-def _argument(value: Any, seen: dict[int, int]) -> Any:
+def _argument(value: Any, seen: dict[int, int]) -> Hashable:
     if isinstance(value, torch.Tensor):
         return _positions(value, seen)
     if isinstance(value, list | tuple):
         return type(value), frozenset([_argument(v, seen) for v in value])
-    return type(value)
+    return (type(value),)
 
 
-def _output(value: Any, seen: dict[int, int]) -> Any:
+def _output(value: Any, seen: dict[int, int]) -> Hashable:
     if isinstance(value, torch.Tensor):
         if not is_strided(value):
             return value.layout, value.is_nested
@@ -358,7 +375,7 @@ def _output(value: Any, seen: dict[int, int]) -> Any:
         return 0 in value.shape, value.storage_offset() != 0, value.is_conj(), value.is_neg(), _positions(value, seen)
     if isinstance(value, list | tuple):
         return type(value), frozenset([_output(v, seen) for v in value])
-    return type(value)
+    return (type(value),)
 
 
 def _positions(tensor: torch.Tensor, seen: dict[int, int]) -> tuple[int | None, int | None]:
