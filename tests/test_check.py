@@ -83,14 +83,15 @@ def test_what_was_skipped_is_neither_made_nor_predicted():
         calls,
         ["fake", "functionalize"],
         skipped=run.Skipped.of([(0, "", ""), (1, "fake", "")]),
-        progress=Progress(beat=lambda at, phase: beats.append((at, phase.activity, phase.crossref))),
+        progress=Progress(beat=lambda at, phase: beats.append((at, phase.activity, phase.crossref, phase.form))),
     )
     assert beats[:-1] == [
-        (1, Activity.REAL, ""),
-        (1, Activity.PREDICTION, "functionalize"),
-        (2, Activity.REAL, ""),
-        (2, Activity.PREDICTION, "fake"),
-        (2, Activity.PREDICTION, "functionalize"),
+        (1, Activity.REAL, "", ""),
+        (1, Activity.PREDICTION, "functionalize", ""),
+        (2, Activity.REAL, "", ""),
+        (2, Activity.PREDICTION, "fake", ""),
+        (2, Activity.PREDICTION, "fake", "cache"),
+        (2, Activity.PREDICTION, "functionalize", ""),
     ]
     assert (result.calls, result.compared) == (2, {"fake": 1, "functionalize": 2})
 
