@@ -182,7 +182,8 @@ def _parts_fake(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @example
 def returns_a_list() -> Example:
-    op = defined("rows", "(Tensor x) -> Tensor[]", lambda x: [r.clone() for r in x], lambda x: [torch.empty_like(r) for r in x])
+    schema = "(Tensor x) -> Tensor[]"
+    op = defined("both", schema, lambda x: [x.clone(), x.neg()], lambda x: [torch.empty_like(x), torch.empty_like(x)])
     return op, (torch.ones(2, 3),), {}
 
 

@@ -18,12 +18,15 @@ from typing import ClassVar
 
 import torch
 
+from sweep.calls.redzones import protected
 from sweep.crossref.common import protocol
 from sweep.crossref.common.comparison import Outcome, compare, describe
 from sweep.crossref.common.exemptions import VERSION
 from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.refusals import prediction_ending
 from sweep.crossref.common.structure import structure_of
 from sweep.crossref.common.symbolic_shapes import Sizes, SymbolicArguments, why_not_symbolic
+from sweep.crossref.decomposition import decompositions_of
 from sweep.errors import ProcessUnusableError
 from sweep.findings.finding import WHOLE, Mismatch
 
@@ -108,5 +111,23 @@ class CrossRef(protocol.CrossRef):
         static = self.shared.fakes.outcome_or_error(call.op, *arguments)
         if isinstance(static, BaseException):
             raise DoesNotApply("fake tensors with static sizes raise")
-        known = {(m.place, m.kind, m.index) for m in compare(call.op, static, call.actual)}
-        return [m for m in found if (m.place, m.kind, m.index) not in known]
+        others = compare(call.op, static, call.actual) + self._of_decomposition(call)
+        reported = {(m.place, m.kind, m.index) for m in others}
+        return [m for m in found if (m.place, m.kind, m.index) not in reported]
+
+    def _of_decomposition(self, call: PreparedCall) -> list[Mismatch]:
+        """The mismatches of the decomposition that a fake mode takes for symbolic sizes, on the real arguments.
+
+        They are the business of the crossref ``decomposition``.
+        """
+        decompose = decompositions_of(call.op).get("")
+        if decompose is None:
+            return []
+        try:
+            with self.shared.prediction("decomposition"), protected(call.arguments()) as (args, kwargs):
+                outcome = Outcome(args, kwargs, decompose(*args, **kwargs))
+        except ProcessUnusableError:
+            raise
+        except Exception as error:  # its class, which the symbolic side may raise as well
+            return [Mismatch(WHOLE, prediction_ending(self.labels[0], error))]
+        return [] if outcome.result is NotImplemented else compare(call.op, outcome, call.actual)
