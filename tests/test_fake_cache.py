@@ -111,8 +111,8 @@ def test_a_planted_fault_is_reported_exactly_and_by_no_other_crossref(name):
 
 TWINS = {
     "alias_of_empty": (ONE, lambda x: x.clone(), [(MATRIX,), (EMPTY,), (torch.zeros(2, 0),)]),
-    "hidden_from_the_key": (TWO, lambda x, y: x.new_empty(x.shape), [(MATRIX, MATRIX.clone()), (MATRIX, MATRIX.view(2, 3))]),
-    "offset": (ONE, lambda x: x.new_empty(6), [(MATRIX,)]),
+    "hidden_from_the_key": (TWO, lambda x, y: x.new_zeros(x.shape), [(MATRIX, MATRIX.clone()), (MATRIX, MATRIX.view(2, 3))]),
+    "offset": (ONE, lambda x: x.new_zeros(6), [(MATRIX,)]),
     "outputs_that_share": ("(Tensor x) -> (Tensor, Tensor)", lambda x: (x.clone(), x.t().clone()), [(MATRIX,)]),
 }
 
