@@ -102,7 +102,7 @@ def test_a_first_run_says_how_to_make_expect_files(run_pytest, known, tmp_path):
     completed = run_pytest("-q", *arguments)
     assert completed.returncode == 1, completed.stdout + completed.stderr
     [note] = [line for line in completed.stdout.splitlines() if line.startswith("no expect files for torch")]
-    assert f"EXPECTTEST_ACCEPT=1 pytest -n auto --pyargs sweep --corpus {known / 'corpus'}" in note
+    assert f"EXPECTTEST_ACCEPT=1 pytest -n auto --pyargs sweep --corpus={known / 'corpus'}" in note
     assert not (tmp_path / "empty" / "expect").exists()
 
 
