@@ -40,7 +40,7 @@ def test_a_run_goes_on_where_another_one_died(saved):
     calls = [planted.call(op, torch.zeros(2, 3, 4, dtype=dtype)) for dtype in (torch.float32, torch.float64, torch.int64)]
     whole = check(op, calls, crossref.names(), progress=progress)
     assert [checkpoint.following for checkpoint in arrived] == [0, 1, 2, 3]
-    applying = {"bounds", "equivalence", "fake", "functionalize", "schema", "symbolic", "unbacked"}
+    applying = {"bounds", "equivalence", "fake", "functionalize", "schema"}
     assert whole.compared == dict.fromkeys(applying, 3)
     for done in range(4):
         beats = []
