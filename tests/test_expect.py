@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -220,6 +221,14 @@ fake: crash SIGSEGV: 1 of 5 calls, 4 not made
   real: crash SIGSEGV
 """
     )
+
+
+def test_a_crossref_that_was_given_up_is_said_to_be():
+    crash = Ending(EndingKind.CRASH, "SIGSEGV")
+    result = Result("aten.abs.default", calls=5, findings=(replace(finding(crash, place=WHOLE, calls=3), given_up=True),))
+    section = expect.text_of_result(result)
+    assert section.startswith("fake: crash SIGSEGV: 3 of 5 calls, then given up, float32 int64\n")
+    assert summary(section) == summary_of_result(result) == "fake: crash SIGSEGV"
 
 
 def test_one_call_is_not_many():

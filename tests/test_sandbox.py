@@ -532,13 +532,23 @@ def test_a_second_death_that_no_call_caused_is_not_hidden():
 
 
 def test_after_three_deaths_the_calls_after_the_last_are_given_up_and_counted():
-    errors = [died("crash SIGSEGV", at, "fake") for at in (1, 2, 4)]
+    errors = [died("crash SIGSEGV", at) for at in (1, 2, 4)]
     supervisor, requests = supervised(*errors, (finding(),), recorded=8)
     result = supervisor.run("aten.abs.default")
-    given_up = [(4, "", ""), (4, "fake", ""), (5, "", ""), (6, "", ""), (7, "", "")]
-    assert skips(requests)[-1] == ([(1, "fake", ""), (2, "fake", ""), *given_up], False)
+    assert skips(requests)[-1] == ([(1, "", ""), (2, "", ""), (4, "", ""), (5, "", ""), (6, "", ""), (7, "", "")], False)
     assert (result.calls, result.given_up) == (5, 3)
-    assert endings(result) == [("fake", "crash SIGSEGV", 3, "call 4"), ("fake", "dtype", 1, "example")]
+    assert endings(result) == [(CALL, "crash SIGSEGV", 3, "call 4"), ("fake", "dtype", 1, "example")]
+
+
+def test_after_three_deaths_under_a_crossref_it_is_given_up_and_the_others_go_on():
+    errors = [died("crash SIGSEGV", at, "fake") for at in (1, 2, 4)]
+    supervisor, requests = supervised(*errors, died("exit 3", 6, "functionalize"), (), recorded=8)
+    result = supervisor.run("aten.abs.default")
+    deaths = [(at, "fake", "") for at in (1, 2, 4)]
+    later = [(at, "fake", "") for at in (5, 6, 7)]
+    assert skips(requests)[-2:] == [(deaths + later, True), ([*deaths, (6, "functionalize", ""), *later], True)]
+    assert [(f.crossref, f.calls, f.given_up) for f in result.findings] == [("fake", 3, True), ("functionalize", 1, False)]
+    assert result.given_up == 0
 
 
 @pytest.mark.parametrize("deaths", [0, 3])

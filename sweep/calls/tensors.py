@@ -100,6 +100,20 @@ def extent(size: Sequence[int], stride: Sequence[int]) -> int:
     return 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
 
 
+def is_contiguous(size: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether a strided tensor is contiguous, as ``torch.Tensor.is_contiguous`` says it.
+
+    >>> is_contiguous((2, 3), (3, 1)), is_contiguous((2, 3), (1, 2)), is_contiguous((1, 3), (7, 1)), is_contiguous((0, 3), (7, 7))
+    (True, False, True, True)
+    """
+    expected = 1
+    for n, step in zip(reversed(size), reversed(stride), strict=True):
+        if n != 1 and step != expected:
+            return 0 in size
+        expected *= n
+    return True
+
+
 def on_storage(
     storage: torch.UntypedStorage, dtype: torch.dtype, offset: int, size: Sequence[int], stride: Sequence[int]
 ) -> torch.Tensor:

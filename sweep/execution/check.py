@@ -159,8 +159,21 @@ def returning(calls: Sequence[Call]) -> list[int]:
     return [at for at, call in enumerate(calls) if call.recorded is Recorded.RETURNED]
 
 
-#: A crossref with its name and its phases, one for each form.
-_Asked = tuple[str, CrossRef, list[Phase]]
+@dataclass(frozen=True)
+class _Asked:
+    """A crossref that applies to the overload.
+
+    Attributes:
+        name: its name.
+        crossref: the crossref, open.
+        phases: one for each of its forms.
+        selected: positions of the calls that it may be asked about.
+    """
+
+    name: str
+    crossref: CrossRef
+    phases: Sequence[Phase]
+    selected: Collection[int]
 
 
 class _Loop:
@@ -181,8 +194,13 @@ class _Loop:
     ) -> None:
         self._checker, self._shared, self._wait = checker, shared, wait
         self._observations, self._started = observations, started
-        self._crossrefs: list[_Asked] = [
-            (name, crossref, [Phase(Activity.PREDICTION, name, form) for form in crossref.forms(checker.op)])
+        self._crossrefs = [
+            _Asked(
+                name,
+                crossref,
+                [Phase(Activity.PREDICTION, name, form) for form in crossref.forms(checker.op)],
+                crossref.selected(checker.calls),
+            )
             for name, crossref in applying.items()
         ]
         self._changes = any(crossref.needs_changes for crossref in applying.values())
@@ -211,7 +229,7 @@ class _Loop:
         unmade = PreparedCall(op, arguments, None, seed=seed)
         apart: list[_Asked] = []
         if call.recorded is Recorded.OUT_OF_BOUNDS or typed_text(call.source) is not None:
-            apart = [asked for asked in self._crossrefs if asked[1].precedes]
+            apart = [asked for asked in self._crossrefs if asked.crossref.precedes]
             self._ask(at, unmade, call.recorded, apart)
         if call.recorded is not Recorded.OUT_OF_BOUNDS:
             prepared, ended = self._made(at, call, arguments, seed)
@@ -241,11 +259,12 @@ class _Loop:
 
     def _ask(self, at: int, prepared: PreparedCall, ended: Recorded, crossrefs: Sequence[_Asked]) -> None:
         """Asks some crossrefs, as far as they look at calls that ended so."""
-        for name, crossref, phases in crossrefs:
-            if ended not in crossref.looks_at:
+        for asked in crossrefs:
+            name, crossref = asked.name, asked.crossref
+            if ended not in crossref.looks_at or at not in asked.selected:
                 continue
             started, compared = time.perf_counter(), False
-            for phase in phases:
+            for phase in asked.phases:
                 needed = {(at, name, phase.form), (at, name, crossref.basis_of(phase.form))}
                 if needed.isdisjoint(self._checker.skipped.predictions):
                     self._checker.progress.beat(at, phase)

@@ -83,7 +83,7 @@ class Examples:
             return arguments(text)
 
         try:
-            mismatches = crossref.check_anew(self._prepared(fresh, crossref), key.form)
+            mismatches = crossref.check(self._prepared(fresh, crossref), key.form)
             shown = (mismatch for mismatch in mismatches if mismatch.claim is not Claim.REFUTED)
             return next((m for m in shown if Key.of(key.crossref, m, key.form) == key), None)
         except ProcessUnusableError:

@@ -109,6 +109,8 @@ def _block(finding: Finding, result: Result) -> str:
     calls = f"{finding.calls} of {total} {finding.population.value}{'s' if total != 1 else ''}"
     if result.given_up:
         calls += f", {result.given_up} not made"
+    elif finding.given_up:
+        calls += ", then given up"
     dtypes = f", {' '.join(finding.dtypes)}" if finding.dtypes else ""
     variants = f", only {' '.join(finding.variants)}" if finding.variants else ""
     lines = [f"{finding.author}: {finding.what}: {calls}{dtypes}{variants}", f"  {finding.example}"]

@@ -130,6 +130,7 @@ class Finding:
         variants: the names of the variants in which alone it shows, sorted; empty if a call shows it as it was recorded.
         form: the form of the crossref that found it; empty for a crossref that makes a single prediction.
         population: the calls that ``calls`` is out of.
+        given_up: whether the author was asked about no later call, since it had ended too many processes.
     """
 
     crossref: str
@@ -145,6 +146,7 @@ class Finding:
     variants: tuple[str, ...] = ()
     form: str = ""
     population: Population = Population.MADE
+    given_up: bool = False
 
     @property
     def author(self) -> str:

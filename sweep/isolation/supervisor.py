@@ -21,7 +21,8 @@ from sweep.findings.kind import StateChange
 from sweep.isolation.sandbox import Sandbox
 from sweep.progress import Activity
 
-#: After this many deaths with the same author, the rest of an overload's calls is given up.
+#: After this many deaths in real calls, the rest of an overload's calls is given up; after this many in the predictions of one
+#: form of a crossref, the rest of those.
 _MAX_DEATHS = 3
 
 #: Seconds that a run gets when the time of its overload is over; 0 would be no limit.
@@ -127,7 +128,7 @@ class _Run:
                 self._take_up(error)
             else:
                 return dataclasses.replace(self._with_deaths(result), seconds=spent + result.seconds)
-            if max(Counter(death.author for death in self._deaths).values(), default=0) == _MAX_DEATHS:
+            if len(self._real_deaths()) >= _MAX_DEATHS:
                 result = self._given_up()
                 return dataclasses.replace(result, seconds=time.perf_counter() - self._started)
 
@@ -209,7 +210,17 @@ class _Run:
 
     def _skip(self) -> list[tuple[int, str, str]]:
         """The calls that are not to be made again, each with the crossref and form under which not; empty for the whole call."""
-        return [(death.call, death.crossref, death.form) for death in self._deaths]
+        skip = [(death.call, death.crossref, death.form) for death in self._deaths]
+        for author in self._given_up_forms():
+            last = max(death.call for death in self._deaths if death.author == author)
+            recorded, _ = self._recorded()
+            skip += [(at, *author) for at in range(last + 1, recorded)]
+        return skip
+
+    def _given_up_forms(self) -> list[tuple[str, str]]:
+        """The crossrefs, each with its form, that have too many deaths and are asked about no later call."""
+        deaths = Counter(death.author for death in self._deaths if death.crossref)
+        return [author for author, count in deaths.items() if count >= _MAX_DEATHS]
 
     def _with_deaths(self, result: Result) -> Result:
         """The result of the calls that returned, completed by those that did not."""
@@ -243,10 +254,14 @@ class _Run:
 
     def _findings(self) -> list[Finding]:
         """One finding for each author and kind of death."""
+        given_up = self._given_up_forms()
         calls_of: dict[tuple[tuple[str, str], Ending | StateChange], set[int]] = defaultdict(set)
         for death in self._deaths:
             calls_of[death.author, death.kind].add(death.call)
-        return [self._finding(*author, kind, sorted(calls)) for (author, kind), calls in calls_of.items()]
+        return [
+            dataclasses.replace(self._finding(*author, kind, sorted(calls)), given_up=author in given_up)
+            for (author, kind), calls in calls_of.items()
+        ]
 
     def _finding(self, crossref: str, form: str, kind: Ending | StateChange, positions: list[int]) -> Finding:
         finding: Finding = self._read(

@@ -349,7 +349,8 @@ def structure(op: torch._ops.OpOverload, call: Uncached) -> Hashable:
         return given, type(outcome)
     changed: Hashable = ()
     if op._schema.is_mutable:
-        differences = compare(op, Outcome(args, kwargs, None), Outcome(outcome.args, outcome.kwargs, None))
+        after = Outcome(outcome.args, outcome.kwargs, None)
+        differences = compare(op, after, Outcome(args, kwargs, None))  # sizes of `after` that depend on data equal any other
         changed = frozenset([(mismatch.place, mismatch.kind, mismatch.index) for mismatch in differences])
     seen = {}
     for _, tensor, _ in outcome.inputs:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
-from sweep.calls.call import Recorded
+from sweep.calls.call import Call, Recorded
 from sweep.crossref.common.comparison import Outcome, Tolerance, compare, describe
 from sweep.crossref.common.fake_modes import FakeModes
 from sweep.crossref.common.refusals import prediction_ending
@@ -139,6 +139,14 @@ class CrossRef(abc.ABC):
         """
         return ("",)
 
+    def selected(self, calls: Sequence[Call]) -> Collection[int]:
+        """The positions of the recorded calls that it is asked about, among those of an overload, if :attr:`looks_at` has them.
+
+        A slow crossref selects a few. The selection must depend on the recorded calls alone, so that it is the same in each
+        process.
+        """
+        return range(len(calls))
+
     def basis_of(self, form: str) -> str:
         """The form whose prediction one builds on, which is not checked where that ended the process; by default itself."""
         return form
@@ -178,10 +186,6 @@ class CrossRef(abc.ABC):
         except BaseException as error:  # the class of whatever the predicted path raises is the finding
             return [self.raised(call, form, error)]
         return self.compare(call, predicted, form)
-
-    def check_anew(self, call: PreparedCall, form: str) -> list[Mismatch]:
-        """As :meth:`check`, for an example: the verdict is of this very call, and not that of one like it."""
-        return self.check(call, form)
 
     def raised(self, call: PreparedCall, form: str, error: BaseException) -> Mismatch:
         """The mismatch of a prediction that raised."""
