@@ -1,13 +1,22 @@
-"""Replacing text files whole, and the lock of the project. Knows nothing of what the files hold; no torch."""
+"""Replacing text files whole, digests of files, and the lock of the project. Knows nothing of what the files hold; no torch."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Digest of the names and contents of some files, in that order."""
+    sha256 = hashlib.sha256()
+    for path in paths:
+        sha256.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha256.hexdigest()[:16]
 
 
 def replace(path: Path, text: str) -> None:

@@ -6,11 +6,10 @@ nothing in a corpus is executed. Making a corpus lives in ``recording``. No torc
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,15 +24,6 @@ MANIFEST = "manifest.json"
 FORMAT = 4
 
 _RECORD_AGAIN = "run `make record` to record again, or `python -m sweep record --corpus DIR` if the corpus lies elsewhere"
-
-
-def sources_digest(roots: Iterable[Path]) -> str:
-    """Digest of all Python files in some folders, which with torch determine the recorded calls."""
-    digest = hashlib.sha256()
-    for root in roots:
-        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def write_file(path: Path, calls: Sequence[Mapping[str, Any]], chunks: Sequence[bytes | memoryview]) -> int:

@@ -7,7 +7,6 @@ are those that the dispatcher knows after the import and not before. If the modu
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
 import re
@@ -18,6 +17,7 @@ from types import ModuleType
 import torch
 from torch._library.custom_ops import OPDEFS
 
+from sweep import files
 from sweep.errors import LibraryError, first_line
 from sweep.operators.inventory import qualified_name, set_inventory
 
@@ -79,9 +79,5 @@ def digest() -> dict[str, str]:
 
 def _digest(module: ModuleType) -> str:
     file = Path(module.__file__ or sys.executable)
-    files = sorted(file.parent.rglob("*")) if hasattr(module, "__path__") else [file]
-    sha256 = hashlib.sha256()
-    for path in files:
-        if path.suffix in (".py", ".so"):
-            sha256.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return sha256.hexdigest()[:16]
+    paths = sorted(file.parent.rglob("*")) if hasattr(module, "__path__") else [file]
+    return files.digest(path for path in paths if path.suffix in (".py", ".so"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sweep import files
 from sweep.calls import corpus
 from sweep.operators.environment import Environment
 
@@ -36,7 +37,7 @@ def fingerprint(environment: Environment) -> dict[str, Any]:
         "python": environment.python,
         "numpy": environment.numpy,
         "libraries": dict(environment.libraries),
-        "sources": corpus.sources_digest(_SOURCES),
+        "sources": files.digest(path for root in _SOURCES for path in (sorted(root.rglob("*.py")) if root.is_dir() else [root])),
     }
 
 
