@@ -1,9 +1,9 @@
 """Crossref ``bounds``: whether a kernel reads or writes memory outside of its tensors.
 
 The call is made between redzones (see ``common.bounds_check``); one that no recording has made in plain memory, before it is made
-there. The memory of a result, which the kernel allocates itself, has no redzones. Of that only the bytes up to the end of its chunk
-of the allocator are looked at, so a write further away, or behind a result whose size is just that of its chunk, goes unnoticed,
-and so does every read.
+there. The memory of a result, which the kernel allocates itself, has no redzones. Of that only the bytes up to the end of its
+chunk of the allocator are looked at, so a write further away, or behind a result whose size is just that of its chunk, goes
+unnoticed, and so does every read.
 """
 
 from __future__ import annotations
