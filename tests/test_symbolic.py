@@ -131,17 +131,25 @@ def positions(*arguments):
     return sorted(selected([planted.encode("aten.x.default", a, {}, device="cpu", source="test") for a in arguments]))
 
 
-def test_the_first_call_with_each_aspect_is_selected():
+def test_calls_are_selected_that_together_have_every_aspect():
     x, base = torch.ones(3, 4), torch.arange(12.0)
     assert positions([x], [torch.ones(5, 7)], [torch.ones(3, 3, dtype=torch.float64)]) == [0]
-    assert positions([x], [x.long()], [x[None]], [x.t()], [x[:0]], [x.cfloat().conj()], [base.view(3, 4), base]) == [*range(7)]
+    for other in (x.long(), x[None], x.t(), torch.ones(0, 4), x[:1], x[1:], x.cfloat().conj()):
+        assert positions([x], [other]) == [0, 1]
+    assert positions([x, x.clone()], [x, x]) == [0, 1]
     assert positions([base, 1, 0.5], [base, 2, 0.25], [base, -1, 0.5], [base, 1, 2], [base, 1, True]) == [0, 2, 3, 4]
     assert positions([base, [1, 2]], [base, [3, 4]], [base, [1]], [base, None], [base, torch.float32]) == [0, 2, 3, 4]
     generators = [torch.Generator(), torch.Generator()]
     assert positions(*[[base, generator] for generator in generators]) == [0]
 
 
-def test_calls_without_a_symbol_have_no_aspect():
+def test_calls_with_few_tensors_are_selected_first_and_of_many_only_one():
+    few, many = [torch.ones(2)] * 2, [torch.ones(2) for _ in range(20)]
+    assert positions([many], [few]) == [1]
+    assert positions([many, 1], [many, -1]) == [0]
+
+
+def test_calls_without_a_symbol_are_selected_and_say_so():
     assert positions([torch.ones(1)], [torch.ones(2)], [torch.ones(1)], [torch.ones(3)]) == [0, 1, 2]
 
 

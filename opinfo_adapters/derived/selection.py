@@ -1,13 +1,12 @@
-"""Selection of the calls that variants are derived from: few, which together show how an overload is called.
+"""Selection of the calls that variants are derived from.
 
 What distinguishes calls in kind lives in ``sweep.calls.values``.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from sweep.calls.call import Call
+from sweep.calls.selection import cover
 from sweep.calls.values import features
 
 
@@ -22,14 +21,4 @@ def representatives(calls: list[Call], limit: int) -> list[Call]:
         The selected calls. Of those that add equally many features the smallest is taken, but one of less than two elements last.
     """
     by_size = sorted(calls, key=lambda call: (call.number_of_elements() < 2, call.number_of_elements(), call.key()))
-    waiting = [(features(call), call) for call in by_size]
-    shown: set[tuple[Any, ...]] = set()
-    chosen: list[Call] = []
-    while waiting and len(chosen) < limit:
-        best = max(range(len(waiting)), key=lambda at: (len(waiting[at][0] - shown), -at))
-        added, call = waiting.pop(best)
-        if not added - shown:
-            break
-        shown |= added
-        chosen.append(call)
-    return chosen
+    return [by_size[at] for at in cover([features(call) for call in by_size], [1] * len(by_size), limit)]

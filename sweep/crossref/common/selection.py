@@ -1,51 +1,39 @@
-"""Selection of the calls that a slow crossref compares: the first of an overload that has some aspect.
+"""Selection of the calls that are made with symbolic sizes: few, which together have every aspect that is likely to matter.
 
-A call with symbolic sizes costs as much as a hundred real ones. Its outcome depends on its structure, hardly on its numbers, so
-one call for each aspect stands for the others. The selection is made from recorded calls alone, without live arguments, and is
-therefore the same in every process.
+A call with symbolic sizes costs as much as a hundred real ones, and more for each tensor. Its outcome depends on its structure,
+hardly on its numbers. The selection is made from recorded calls alone, without live arguments, and is therefore the same in every
+process.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from sweep.calls.call import Call, Recorded, TensorData
+from sweep.calls.selection import cover
 from sweep.calls.tensors import is_contiguous
-from sweep.calls.values import (
-    TABLE,
-    ComplexArgument,
-    FloatArgument,
-    IntArgument,
-    StorageArgument,
-    TensorArgument,
-    tensor_positions,
-)
+from sweep.calls.values import TABLE, ComplexArgument, FloatArgument, IntArgument, Place, StorageArgument, tensor_positions
 
-#: Of calls with more tensors, which have them in lists, only the number of tensors is an aspect.
-_FEW = 8
+#: The most tensors that the selected calls of an overload have together.
+_TENSORS = 16
 
-#: Argument types of which only the type counts.
-_QUANTITIES = (TensorArgument, StorageArgument, FloatArgument, ComplexArgument)
+#: Tensors of a list that are looked at, and the largest length and rank that are told apart.
+_ITEMS, _LENGTH, _RANK = 3, 3, 4
 
 
 def selected(calls: Sequence[Call]) -> frozenset[int]:
-    """The positions of the calls to compare: not those that share each of their aspects with one that is selected before them.
+    """The positions of the calls to compare; of calls that have the same aspects, the first of those with the fewest tensors.
 
     Calls without symbolic sizes are selected too: the crossref says why it does not apply to them.
     """
-    seen: set[Hashable] = set()
-    positions = set()
-    for at, call in enumerate(calls):
-        aspects = aspects_of(call) if call.recorded is Recorded.RETURNED and has_symbolic_sizes(call) else frozenset()
-        if not aspects or not aspects <= seen:
-            seen |= aspects
-            positions.add(at)
-    return frozenset(positions)
+    symbolic = [at for at, call in enumerate(calls) if call.recorded is Recorded.RETURNED and has_symbolic_sizes(call)]
+    symbolic.sort(key=lambda at: len(calls[at].tensors))
+    covering = cover([aspects_of(calls[at]) for at in symbolic], [len(calls[at].tensors) for at in symbolic], _TENSORS)
+    return frozenset(range(len(calls))) - frozenset(symbolic) | {symbolic[at] for at in covering}
 
 
 def has_symbolic_sizes(call: Call) -> bool:
@@ -58,23 +46,31 @@ def has_symbolic_sizes(call: Call) -> bool:
 def aspects_of(call: Call) -> frozenset[Hashable]:
     """The aspects of a call on strided tensors.
 
-    They are the class of the arguments other than tensors; the classes of the dtypes; the ranks, and which tensors are empty or
-    not contiguous; and which tensors share storages, begin inside of them, or have a conjugate or negative bit.
+    They are, argument by argument: the class of one that is no tensor; of a tensor the class of its dtype, its rank, and whether
+    it is empty, broadcasts, or is not contiguous. And of all tensors together how they share storages.
     """
-    named = sorted(call.kwargs)
-    others = tuple([_class_of(data) for data in call.args]), tuple([(name, _class_of(call.kwargs[name])) for name in named])
-    in_order = itertools.chain.from_iterable(
-        tensor_positions(data) for data in [*call.args, *map(call.kwargs.__getitem__, named)]
-    )
-    tensors = [call.tensors[position] for position in in_order]
-    if len(tensors) > _FEW:
-        return frozenset([("tensors", len(tensors))])
-    dtypes = tuple([_class_of_dtype(tensor["dtype"]) for tensor in tensors])
-    shapes = tuple([(len(t["size"]), 0 in t["size"], is_contiguous(t["size"], t["stride"])) for t in tensors])
-    return frozenset([("others", others), ("dtypes", dtypes), ("shapes", shapes), ("views", _views(tensors))])
+    aspects: set[Hashable] = set()
+    tensors: list[TensorData] = []
+    for place, data in [*enumerate(call.args), *call.kwargs.items()]:
+        of_argument = [call.tensors[position] for position in tensor_positions(data)]
+        aspects.add((place, "tensors", min(len(of_argument), _LENGTH)) if of_argument else (place, "value", _class_of(data)))
+        for tensor in of_argument[:_ITEMS]:
+            aspects.update(_aspects_of_tensor(place, tensor))
+        tensors += of_argument
+    aspects.add(("storages", _storages(tensors)))
+    return frozenset(aspects)
 
 
-def _views(tensors: Sequence[TensorData]) -> Hashable:
+def _aspects_of_tensor(place: Place, tensor: TensorData) -> Iterator[Hashable]:
+    size, dtype = tensor["size"], getattr(torch, tensor["dtype"])
+    yield place, "dtype", dtype.is_floating_point, dtype.is_complex, dtype is torch.bool
+    yield place, "rank", min(len(size), _RANK)
+    yield place, "is empty", 0 in size
+    yield place, "broadcasts", 1 in size
+    yield place, "is contiguous", is_contiguous(size, tensor["stride"])
+
+
+def _storages(tensors: Sequence[TensorData]) -> Hashable:
     """Of each tensor, the first one on its storage, whether it begins there, and its conjugate and negative bits."""
     storages = [tensor["storage"] for tensor in tensors]
     return tuple([(storages.index(t["storage"]), t["offset"] > 0, "conj" in t, "neg" in t) for t in tensors])
@@ -86,9 +82,5 @@ def _class_of(data: Any) -> Hashable:
     if isinstance(entry, IntArgument):
         return (inner > 0) - (inner < 0)
     children = tuple(map(_class_of, entry.children(inner)))
-    return (entry.tag, children) if children or isinstance(entry, _QUANTITIES) else (entry.tag, json.dumps(inner))
-
-
-def _class_of_dtype(name: str) -> Hashable:
-    dtype = getattr(torch, name)
-    return dtype.is_floating_point, dtype.is_complex, dtype is torch.bool
+    is_quantity = isinstance(entry, FloatArgument | ComplexArgument | StorageArgument)
+    return (entry.tag, children) if children or is_quantity else (entry.tag, json.dumps(inner))
