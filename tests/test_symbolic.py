@@ -137,6 +137,7 @@ def test_calls_are_selected_that_together_have_every_aspect():
     for other in (x.long(), x[None], x.t(), torch.ones(0, 4), x[:1], x[1:], x.cfloat().conj()):
         assert positions([x], [other]) == [0, 1]
     assert positions([x, x.clone()], [x, x]) == [0, 1]
+    assert positions([x, x], [x, x[:2]], [x[:1], x[:1]]) == [0, 1, 2]
     assert positions([base, 1, 0.5], [base, 2, 0.25], [base, -1, 0.5], [base, 1, 2], [base, 1, True]) == [0, 2, 3, 4]
     assert positions([base, [1, 2]], [base, [3, 4]], [base, [1]], [base, None], [base, torch.float32]) == [0, 2, 3, 4]
     generators = [torch.Generator(), torch.Generator()]

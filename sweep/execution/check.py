@@ -142,7 +142,12 @@ class Checker:
         """The findings of all observations, with examples."""
         self.progress.beat(len(self.calls), _EXAMPLE)
         guard = StateGuard()
-        examples = Examples(self.op, self.calls, self.device, wait, shared.fakes.next_call)
+
+        def next_call() -> None:
+            shared.fakes.next_call()
+            guard.restore_dispatch_keys()
+
+        examples = Examples(self.op, self.calls, self.device, wait, next_call)
         is_typed = any(typed_text(call.source) is not None for call in self.calls)  # one call says nothing about all calls
         findings = []
         for key, by_position in observations.mismatches.items():
@@ -290,6 +295,8 @@ class _Loop:
                 raise
             self.not_compared = "there is no memory for comparing values"
             return None
+        finally:
+            self._guard.restore_dispatch_keys()  # the next prediction needs them
         for mismatch in mismatches:
             self._observations.add(at, phase.crossref, mismatch, phase.form)
         return mismatches

@@ -32,7 +32,7 @@ class Examples:
         calls: its recorded calls.
         device: the device under test.
         wait: as ``accelerator.waiter`` returns it.
-        next_call: called before each finding, so that no outcome of another call is reused.
+        next_call: called before each finding, so that nothing of another call is left.
     """
 
     def __init__(

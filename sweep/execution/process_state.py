@@ -190,6 +190,25 @@ def _set_backend_switches(value: tuple[bool, ...]) -> None:
         setter(on)
 
 
+def _dispatch_keys() -> tuple[int, int, bool]:
+    """What this thread includes in and excludes from every dispatch, as raw sets of keys."""
+    c = torch._C
+    included, excluded = c._dispatch_tls_local_include_set(), c._dispatch_tls_local_exclude_set()
+    return included.raw_repr(), excluded.raw_repr(), c._meta_in_tls_dispatch_include()
+
+
+#: Guards that are never left: leaving one would bring back the keys that it replaced.
+_ENTERED_GUARDS: list[Any] = []
+
+
+def _set_dispatch_keys(value: tuple[int, int, bool]) -> None:
+    included, excluded = map(torch._C.DispatchKeySet.from_raw_repr, value[:2])
+    guard = torch._C._ForceDispatchKeyGuard(included, excluded)
+    guard.__enter__()
+    _ENTERED_GUARDS.append(guard)
+    torch._C._set_meta_in_tls_dispatch_include(value[2])
+
+
 _SWITCHES: dict[str, _Switch] = {
     "default dtype": _Switch(torch.get_default_dtype, torch.set_default_dtype),
     "grad mode": _Switch(torch.is_grad_enabled, torch._C._set_grad_enabled),
@@ -206,6 +225,7 @@ _SWITCHES: dict[str, _Switch] = {
     "anomaly mode": _Switch(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     "autocast on cpu": _Switch(lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
     "inference mode": _Switch(torch.is_inference_mode_enabled, lambda on: None),  # only the guard that entered it can leave it
+    "dispatch keys": _Switch(_dispatch_keys, _set_dispatch_keys),
     "dispatch modes": _Switch(torch._C._len_torch_dispatch_stack, _leave_modes),
     "function modes": _Switch(_function_modes, _set_function_modes),
     "function transforms": _Switch(lambda: torch._C._functorch.peek_interpreter_stack() is not None, lambda on: None),
@@ -228,6 +248,15 @@ class StateGuard:
     def __init__(self) -> None:
         _FILES.remember()
         self._before = copy.deepcopy(_read())
+        self._dispatch_keys = _dispatch_keys()
+
+    def restore_dispatch_keys(self) -> None:
+        """Restores the dispatch keys alone, which takes no time.
+
+        Endless recursion inside torch leaves them changed, depending on where it is cut off: in the exit of a context manager.
+        """
+        if _dispatch_keys() != self._dispatch_keys:
+            _set_dispatch_keys(self._dispatch_keys)
 
     def restore(self) -> list[str]:
         """Restores the state of the guard's creation, and returns the names of the switches that had changed.

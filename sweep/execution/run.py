@@ -232,6 +232,7 @@ def explain(
         else:
             actual = Side("real", describe(prepared.actual.result))
         predictions = {}
+        guard = StateGuard()
         for crossref_name in crossrefs:
             crossref = protocol.load(crossref_name)
             reason = protocol.why_not(crossref, op, device)
@@ -243,6 +244,7 @@ def explain(
                     progress.beat(call, Phase(Activity.PREDICTION, crossref_name, form))
                     torch.manual_seed(recorded.seed())
                     side = _predicted(crossref, form, prepared)
+                    guard.restore_dispatch_keys()
                     if side is not None:
                         predictions[author(crossref_name, form)] = side
     return Explanation(recorded.source, actual, predictions)

@@ -47,7 +47,7 @@ def aspects_of(call: Call) -> frozenset[Hashable]:
     """The aspects of a call on strided tensors.
 
     They are, argument by argument: the class of one that is no tensor; of a tensor the class of its dtype, its rank, and whether
-    it is empty, broadcasts, or is not contiguous. And of all tensors together how they share storages.
+    it is empty, broadcasts, or is not contiguous. And of all tensors together how they share sizes and storages.
     """
     aspects: set[Hashable] = set()
     tensors: list[TensorData] = []
@@ -57,6 +57,7 @@ def aspects_of(call: Call) -> frozenset[Hashable]:
         for tensor in of_argument[:_ITEMS]:
             aspects.update(_aspects_of_tensor(place, tensor))
         tensors += of_argument
+    aspects.add(("sizes", _sizes(tensors)))
     aspects.add(("storages", _storages(tensors)))
     return frozenset(aspects)
 
@@ -68,6 +69,12 @@ def _aspects_of_tensor(place: Place, tensor: TensorData) -> Iterator[Hashable]:
     yield place, "is empty", 0 in size
     yield place, "broadcasts", 1 in size
     yield place, "is contiguous", is_contiguous(size, tensor["stride"])
+
+
+def _sizes(tensors: Sequence[TensorData]) -> Hashable:
+    """Of each tensor, the first one of the same size, and whether it is empty."""
+    sizes = [tensor["size"] for tensor in tensors]
+    return tuple([(sizes.index(size), 0 in size) for size in sizes])
 
 
 def _storages(tensors: Sequence[TensorData]) -> Hashable:
