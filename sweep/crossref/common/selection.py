@@ -19,7 +19,7 @@ from sweep.calls.tensors import is_contiguous
 from sweep.calls.values import TABLE, ComplexArgument, FloatArgument, IntArgument, Place, StorageArgument, tensor_positions
 
 #: The most tensors that the selected calls of an overload have together.
-_TENSORS = 16
+_TENSORS = 24
 
 #: Tensors of a list that are looked at, and the largest length and rank that are told apart.
 _ITEMS, _LENGTH, _RANK = 3, 3, 4
