@@ -120,6 +120,14 @@ def test_equal_sizes_share_a_symbol_and_strides_are_products_of_sizes():
         assert [symbolic.number(n) for n in (*x.shape, *x.stride(), *y.shape)] == [3, 4, 4, 1, 4, 1]
 
 
+def test_strides_and_offsets_are_symbols_where_sizes_are_constants_as_in_dynamo():
+    base = torch.zeros(20)
+    x, y, z = SymbolicArguments(([base.as_strided((1,), (7,), 3), torch.zeros(1), torch.zeros(9)[3:4]], {}), Sizes.BACKED).args
+    assert [isinstance(n, torch.SymInt) for n in (*x.shape, *x.stride(), x.storage_offset())] == [False, True, True]
+    assert not y._has_symbolic_sizes_strides
+    assert (z.shape, z.stride(), isinstance(z.storage_offset(), torch.SymInt)) == ((1,), (1,), True)
+
+
 def test_arguments_on_one_storage_stay_on_one():
     base = torch.arange(12.0)
     x, y = SymbolicArguments(([base[:6].view(2, 3), base[2:8]], {}), Sizes.BACKED).args
@@ -145,7 +153,7 @@ def test_calls_are_selected_that_together_have_every_aspect():
 
 
 def test_calls_with_few_tensors_are_selected_first_and_of_many_only_one():
-    few, many = [torch.ones(2)] * 2, [torch.ones(2) for _ in range(20)]
+    few, many = [torch.ones(2)] * 2, [torch.ones(2) for _ in range(30)]
     assert positions([many], [few]) == [1]
     assert positions([many, 1], [many, -1]) == [0]
 

@@ -59,8 +59,7 @@ class SymbolicArguments:
     each unbacked size; here equal ones share a symbol too, as if the caller had said that they are equal.
 
     A tensor that shares its storage with others, or that does not fill it, is a view on a one-dimensional base, whose number of
-    elements is a symbol as well. A storage that is itself an argument keeps its size, and a tensor of its own without a symbolic
-    size has no symbol at all.
+    elements is a symbol as well. A storage that is itself an argument, or that of a tensor without any symbol, keeps its size.
 
     Args:
         real: the real arguments, positional and by keyword; :func:`why_not_symbolic` allows for them.
@@ -113,10 +112,11 @@ class SymbolicArguments:
             meta = torch.empty_strided(size, stride, dtype=real.dtype, device="meta")
         else:
             storage = real.untyped_storage()
-            is_static = self._is_static(real)
-            storage = (
-                torch.UntypedStorage(storage.nbytes(), device="meta") if is_static else self._storage(storage, real.itemsize)
-            )
+            has_symbol = any(isinstance(number, torch.SymInt) for number in (*size, *stride, offset))
+            if has_symbol or storage._cdata in self._shared:
+                storage = self._storage(storage, real.itemsize)
+            else:
+                storage = torch.UntypedStorage(storage.nbytes(), device="meta")
             meta = torch.empty(0, dtype=real.dtype, device="meta")
             with self._env.suppress_guards():
                 meta.set_(storage, offset, size, stride)
@@ -126,9 +126,7 @@ class SymbolicArguments:
         return FakeTensor(self.mode, meta, real.device)
 
     def _symbols(self, real: torch.Tensor) -> tuple[Any, Any, Any]:
-        """Sizes, strides and storage offset, with symbols."""
-        if self._is_static(real):
-            return real.shape, real.stride(), real.storage_offset()
+        """Symbolic sizes, strides and storage offset."""
         unbacked = self._sizes is Sizes.UNBACKED
         dynamic = [DimDynamic.STATIC if unbacked and size < 2 else self._sizes.value for size in real.shape]
         symbolic = self._env.create_symbolic_sizes_strides_storage_offset(
@@ -152,9 +150,6 @@ class SymbolicArguments:
                 storage = torch.empty(size * itemsize, dtype=torch.uint8, device="meta").untyped_storage()
             self._storages[real._cdata] = storage
         return storage
-
-    def _is_static(self, real: torch.Tensor) -> bool:
-        return all(size < 2 for size in real.shape) and real.untyped_storage()._cdata not in self._shared
 
     def _fills_storage(self, real: torch.Tensor) -> bool:
         storage = real.untyped_storage()
