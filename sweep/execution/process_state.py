@@ -225,8 +225,8 @@ _SWITCHES: dict[str, _Switch] = {
     "anomaly mode": _Switch(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     "autocast on cpu": _Switch(lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
     "inference mode": _Switch(torch.is_inference_mode_enabled, lambda on: None),  # only the guard that entered it can leave it
-    "dispatch keys": _Switch(_dispatch_keys, _set_dispatch_keys),
     "dispatch modes": _Switch(torch._C._len_torch_dispatch_stack, _leave_modes),
+    "dispatch keys": _Switch(_dispatch_keys, _set_dispatch_keys),  # after the modes, which include keys of their own
     "function modes": _Switch(_function_modes, _set_function_modes),
     "function transforms": _Switch(lambda: torch._C._functorch.peek_interpreter_stack() is not None, lambda on: None),
     "backend switches": _Switch(_backend_switches, _set_backend_switches),
@@ -240,6 +240,7 @@ _SWITCHES: dict[str, _Switch] = {
 
 _NAMES = tuple(_SWITCHES)
 _READERS = tuple(switch.read for switch in _SWITCHES.values())
+_KEYS = _NAMES.index("dispatch keys")
 
 
 class StateGuard:
@@ -248,15 +249,15 @@ class StateGuard:
     def __init__(self) -> None:
         _FILES.remember()
         self._before = copy.deepcopy(_read())
-        self._dispatch_keys = _dispatch_keys()
 
     def restore_dispatch_keys(self) -> None:
         """Restores the dispatch keys alone, which takes no time.
 
         Endless recursion inside torch leaves them changed, depending on where it is cut off: in the exit of a context manager.
         """
-        if _dispatch_keys() != self._dispatch_keys:
-            _set_dispatch_keys(self._dispatch_keys)
+        keys = self._before[_KEYS]
+        if _dispatch_keys() != keys:
+            _set_dispatch_keys(keys)
 
     def restore(self) -> list[str]:
         """Restores the state of the guard's creation, and returns the names of the switches that had changed.
@@ -267,9 +268,11 @@ class StateGuard:
         now = _read()
         if now == self._before:
             return []
-        changed = self._changed(now)
-        for at in changed:
-            _SWITCHES[_NAMES[at]].write(self._before[at])
+        changed = []
+        for at in self._changed(now):
+            if _READERS[at]() != self._before[at]:  # else the switches before it have restored it too
+                _SWITCHES[_NAMES[at]].write(self._before[at])
+                changed.append(at)
         stuck = self._changed(_read())
         if stuck:
             raise ProcessUnusableError(StateChange(tuple(_NAMES[at] for at in stuck)))
