@@ -88,9 +88,9 @@ def test_a_limit_to_memory_names_one_device(monkeypatch):
     )
     monkeypatch.setattr(torch, "get_device_module", lambda place: module)
     for device in ("cuda", "cuda:1"):
-        limit_memory.__wrapped__(device, 250)
-    limit_memory.__wrapped__("cpu", 250)
-    limit_memory.__wrapped__("cuda", 0)
+        limit_memory(device, 250)
+    limit_memory("cpu", 250)
+    limit_memory("cuda", 0)
     assert asked == [(0.25, 3), (0.25, 1)]
 
 

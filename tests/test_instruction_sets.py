@@ -13,16 +13,19 @@ from sweep.isolation.instruction_sets import pinned_environment
 from tests.cpuid_mask import PROFILES, CannotMaskError, masked_environment
 from tests.whole_runs import ROOT
 
-#: What ATen, MKL (BLAS, LAPACK, FFT, vector mathematics), oneDNN and FBGEMM compute, as one digest per library.
+#: What ATen, MKL (BLAS, LAPACK, FFT, vector mathematics), oneDNN, FBGEMM and the quantized engine compute, as one digest each.
 SCRIPT = """
 import hashlib, json, torch
+from sweep.execution import settings
 
-torch.set_num_threads(1)
+settings.apply("cpu", 0)
 torch.manual_seed(0)
 x, y = torch.randn(33, 65), torch.randn(65, 33)
 image, weight = torch.randn(1, 8, 17, 17), torch.randn(8, 8, 3, 3)
 quantized = torch.quantize_per_tensor(torch.rand(5, 64), 0.02, 3, torch.quint8)
 packed = torch.ops.quantized.linear_prepack(torch.quantize_per_tensor(torch.randn(16, 64), 0.03, 0, torch.qint8), None)
+filters = torch.quantize_per_tensor(weight, 0.03, 0, torch.qint8)
+convolution = torch.ops.quantized.conv2d_prepack(filters, None, [1, 1], [0, 0], [1, 1], 1)
 results = {
     "aten": [x.exp().sum(1), x.softmax(1), x.to(torch.bfloat16).sum()],
     "blas": [x @ y, (x.double() @ y.double())],
@@ -30,6 +33,7 @@ results = {
     "fft": [torch.view_as_real(torch.fft.fft(x))],
     "onednn": [torch.conv2d(image, weight), torch.conv2d(image.bfloat16(), weight.bfloat16())],
     "fbgemm": [torch.ops.quantized.linear(quantized, packed, 0.1, 5).int_repr()],
+    "quantized engine": [torch.ops.quantized.conv2d_dynamic(image, convolution)],
 }
 digests = {
     name: hashlib.sha256(b"".join(t.reshape(-1).view(torch.uint8).numpy().tobytes() for t in tensors)).hexdigest()

@@ -90,9 +90,8 @@ def _fails(wait: Callable[[], None]) -> bool:
     return False
 
 
-@functools.cache
 def limit_memory(device: str, memory: int) -> None:
-    """Limits the caching allocator of an accelerator; once, since the limit is the process's.
+    """Limits the caching allocator of an accelerator, for all of this process.
 
     Args:
         device: the device under test. (The CPU's memory is limited by the process's address space.)

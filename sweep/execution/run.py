@@ -21,7 +21,8 @@ from sweep.crossref.common.comparison import describe
 from sweep.crossref.common.fake_modes import FakeModes
 from sweep.crossref.common.protocol import CrossRef, DoesNotApply, NoPrediction, PreparedCall, Shared
 from sweep.errors import ProcessUnusableError, UnknownCallError
-from sweep.execution.accelerator import limit_memory, prediction, waiter
+from sweep.execution import settings
+from sweep.execution.accelerator import prediction, waiter
 from sweep.execution.check import Checker, Limits, Skipped, returning
 from sweep.execution.checkpoints import Checkpoint
 from sweep.execution.examples import CALL_LABELS, finding_of, untried
@@ -66,7 +67,7 @@ def check_overload(
         ProcessUnusableError: no other call may be made in this process.
     """
     calls = corpus.load(Path(folder), name)
-    limit_memory(device, memory)
+    settings.apply(device, memory)
     checker = Checker(
         resolve(name),
         calls,
@@ -123,7 +124,7 @@ def make_real_call(
         ProcessUnusableError: no other call may be made in this process.
     """
     recorded = _recorded(name, folder, call)
-    limit_memory(device, memory)
+    settings.apply(device, memory)
     process_group.ensure_for(name)
     progress.beat(call, Phase(Activity.REAL))
     guard = StateGuard()
@@ -218,7 +219,7 @@ def explain(
         ProcessUnusableError: no other call may be made in this process.
     """
     recorded = _recorded(name, folder, call)
-    limit_memory(device, memory)
+    settings.apply(device, memory)
     process_group.ensure_for(name)
     op, wait = resolve(name), waiter(device)
     predicting = partial(prediction, wait=wait)

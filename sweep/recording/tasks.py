@@ -20,7 +20,8 @@ from sweep.calls.codec import build
 from sweep.calls.new_memory import filled
 from sweep.calls.printing import written
 from sweep.errors import UnknownTaskError
-from sweep.execution.accelerator import check_not_lost, limit_memory, waiter
+from sweep.execution import settings
+from sweep.execution.accelerator import check_not_lost, waiter
 from sweep.operators.inventory import inventory, resolve
 from sweep.progress import Activity, Phase, Progress
 from sweep.recording.adapters import adapter_names, load_adapter, load_derivation
@@ -89,8 +90,7 @@ def run_task(
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    torch.set_num_threads(1)
-    limit_memory(device, memory)
+    settings.apply(device, memory)
     with filled(0):  # some samples pass memory to which nothing was written, and some kernels read their own
         if task.stage:
             return _derive(task, device, Path(file), _recorded(known, device, task.stage), progress, plan or AttemptPlan())
