@@ -9,7 +9,9 @@ import torch
 
 from sweep import crossref
 from sweep.calls.codec import encode
+from sweep.crossref.common import protocol
 from sweep.findings.finding import Status
+from sweep.isolation.instruction_sets import PINNED_VARIABLE
 from sweep.isolation.sandbox import Sandbox
 from sweep.operators.functional_form import functional_of
 from tests import planted
@@ -233,6 +235,13 @@ def test_a_form_that_is_refused_says_nothing():
 def test_a_layout_that_is_an_argument_is_exempt():
     call = encode("aten.as_strided.default", (torch.arange(6.0).view(2, 3).t(), [2], [1]), {}, device="cpu", source="test")
     assert check(torch.ops.aten.as_strided.default, [call], ["equivalence"]).findings == ()
+
+
+@pytest.mark.parametrize(("baseline", "is_exempt"), [("AVX2", True), ("", False)])
+def test_a_kernel_that_no_variable_limits_is_compared_with_native_instruction_sets_alone(monkeypatch, baseline, is_exempt):
+    monkeypatch.setenv(PINNED_VARIABLE, baseline)
+    reason = protocol.why_not(protocol.load("equivalence"), torch.ops.aten._int_mm.out, "cpu")
+    assert (reason is not None) is is_exempt
 
 
 # --- in a process of its own, whose allocator fills new memory ----------------------------------------------------------

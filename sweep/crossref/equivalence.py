@@ -23,6 +23,7 @@ from sweep.crossref.common.values import confirmed
 from sweep.errors import ProcessUnusableError
 from sweep.findings.ending import EndingKind, ending_of
 from sweep.findings.finding import Mismatch
+from sweep.isolation import instruction_sets
 from sweep.operators.inventory import kind_of, qualified_name
 from sweep.operators.overload import OverloadKind
 from sweep.operators.schema import is_random
@@ -47,6 +48,13 @@ _NO_UNIQUE_ANSWER = {
     "aten._linalg_slogdet.sign": (2, 3),
     "aten.mkldnn_rnn_layer.default": (3,),  # a workspace
 }
+
+#: Overloads whose answer depends on the CPU even where instruction sets are limited. ``_int_mm`` calls oneDNN if the CPU has
+#: AVX512-VNNI, whatever oneDNN is limited to, and a loop of its own if not; the two differ for expanded tensors.
+_BY_CPU = dict.fromkeys(
+    ("aten._int_mm.default", "aten._int_mm.out"),
+    "its kernel is chosen by AVX512-VNNI, which no variable limits (compared with --native-cpu)",
+)
 
 #: The form of ``common.positions``.
 POSITIONS = "positions"
@@ -76,6 +84,9 @@ class CrossRef(protocol.CrossRef):
             "returns weights that are packed for one kernel, in memory that is not all written to",
         ),
     }
+
+    def why_not(self, op: torch._ops.OpOverload) -> str | None:
+        return _BY_CPU.get(qualified_name(op._name)) if instruction_sets.pinned() else None
 
     def forms(self, op: torch._ops.OpOverload) -> Sequence[str]:
         names = [name for name, form in _FORMS.items() if form.applies(op, self.shared.device)]

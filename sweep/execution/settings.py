@@ -9,8 +9,8 @@ import torch
 from sweep.execution.accelerator import limit_memory
 from sweep.isolation import instruction_sets
 
-#: The quantized engine of processes that are limited to an instruction set. The default on x86-64, ``x86``, chooses between FBGEMM
-#: and oneDNN by whether the CPU has AVX512-VNNI, and no environment variable limits that question (``should_use_onednn_quant`` in
+#: The quantized engine of processes that are limited to an instruction set. The default on x86-64 chooses FBGEMM or oneDNN by
+#: whether the CPU has AVX512-VNNI, which no environment variable limits (``should_use_onednn_quant`` in
 #: ``aten/src/ATen/native/quantized/cpu/OnednnUtils.h``). Without these instructions it is FBGEMM.
 _PINNED_ENGINE = "fbgemm"
 
