@@ -19,6 +19,7 @@ _SOURCES = (
     _ROOT / "sweep" / "recording",
     _ROOT / "sweep" / "execution" / "accelerator.py",
     _ROOT / "sweep" / "execution" / "process_state.py",
+    _ROOT / "sweep" / "execution" / "settings.py",
     _ROOT / "sweep" / "isolation" / "instruction_sets.py",
 )
 
