@@ -23,6 +23,7 @@ from sweep.execution.explanation import Explanation, ShownCall
 from sweep.findings.finding import Result, Status
 from sweep.isolation.sandbox import Sandbox
 from sweep.isolation.supervisor import Supervisor
+from sweep.operators.module import Module
 from sweep.operators.overload import Overload, similar
 from sweep.plan import Options, scratch_folder, work_folder
 from sweep.recording import record as recording
@@ -73,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--ops", action="append", default=[], metavar="GLOB", help="only overloads that match; repeatable")
     listing.add_argument("--device", help="kernels of this device only")
     listing.add_argument("--json", action="store_true", help="one JSON object per line")
+    modules = "instead, the modules of torch that register operators when they are imported, and those that cannot be"
+    listing.add_argument("--modules", action="store_true", help=modules)
     listing.set_defaults(run=_list)
 
     record = commands.add_parser("record", parents=[common, library, device], help="record the corpus anew")
@@ -118,6 +121,8 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    if arguments.modules:
+        return _list_modules(arguments)
     with session.sandbox_for(_options(arguments)) as sandbox:
         overloads: list[Overload] = sandbox.request("sweep.operators.queries:listing", device=arguments.device)
     names = set(session.select([overload.name for overload in overloads], arguments.ops))
@@ -137,6 +142,18 @@ def _list(arguments: argparse.Namespace) -> int:
     ]
     print(tabulate(rows, headers=("overload", "kind", "kernels", "tags"), tablefmt="plain"))
     print(f"{len(rows)} overloads")
+    return 0
+
+
+def _list_modules(arguments: argparse.Namespace) -> int:
+    with session.sandbox_for(_options(arguments)) as sandbox:
+        modules: list[Module] = sandbox.request("sweep.operators.queries:modules")
+    if arguments.json:
+        for module in modules:
+            print(json.dumps(dataclasses.asdict(module)))
+        return 0
+    rows = [(module.name, len(module.operators), module.failure) for module in modules]
+    print(tabulate(rows, headers=("module", "operators", "cannot be imported"), tablefmt="plain"))
     return 0
 
 

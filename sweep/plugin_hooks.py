@@ -25,7 +25,7 @@ from sweep.report.watch import Watch
 _PLAN = pytest.StashKey[Plan]()
 
 #: Modules that a child which makes calls needs, for the fork server.
-_MODULES = ("sweep.execution.run", *crossref.LATE_IMPORTS)
+_PRELOADS = ("sweep.execution.run", *crossref.LATE_IMPORTS)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -159,7 +159,7 @@ def _sandbox(plan: Plan) -> Sandbox:
         Path(plan.scratch),
         session.address_space(plan.environment, plan.memory),
         list(plan.environment.libraries),
-        modules=_MODULES,
+        preloads=_PRELOADS,
         native_cpu=plan.native_cpu,
     )
 

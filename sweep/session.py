@@ -9,7 +9,7 @@ import fnmatch
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,14 @@ from sweep import crossref, expect
 from sweep.calls import corpus
 from sweep.errors import UsageError
 from sweep.files import locked
+from sweep.findings.reason import Reason
 from sweep.isolation import instruction_sets
 from sweep.isolation.sandbox import Sandbox
 from sweep.operators.environment import Environment
 from sweep.operators.overload import similar
 from sweep.plan import Options, Plan, corpus_folder, scratch_folder, work_folder
 from sweep.recording import record as recording
+from sweep.recording.fingerprint import is_fresh, is_of
 
 #: Default limit of a child's address space, in bytes.
 MEMORY = 16 << 30
@@ -42,17 +44,12 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         environment: Environment = sandbox.request("sweep.operators.queries:environment", device=options.device)
         results = expect.folder_of(Path(options.results).resolve(), environment)
         files = expect.load(results)
-        inventory: list[str] = sandbox.request("sweep.operators.queries:names")
         expected = {overload for file in files.values() for overload in file.overloads()}
-        selected = select(sorted({*inventory, *expected}), options.ops)
+        if not _has_corpus(options, environment):  # find a mistake in --ops before recording, which takes minutes
+            select(sorted({*sandbox.request("sweep.operators.queries:names"), *expected}), options.ops)
         folder, manifest = _corpus(options, environment, out)
-        called = list(manifest["overloads"])
-        reasons = sandbox.request(
-            "sweep.operators.queries:reasons",
-            device_type=environment.device_type,
-            called=called,
-            refusals=manifest.get("refusals", {}),
-        )
+        reasons = _reasons(manifest, environment, sandbox)
+        selected = select(sorted({*reasons, *expected}), options.ops)
     return Plan(
         environment=environment,
         corpus=str(folder),
@@ -62,7 +59,7 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         results=str(results),
         reasons=reasons,
         selected=selected,
-        unknown=len(set(called) - set(reasons)),
+        unknown=len(set(manifest["overloads"]) - set(reasons)),
         expected=bool(files),
         timeout=options.timeout,
         overload_timeout=options.overload_timeout,
@@ -141,6 +138,27 @@ def recording_environment(environment: Environment) -> Environment:
     return replace(environment, features=instruction_sets.baseline().name, native_cpu=False)
 
 
+def _has_corpus(options: Options, environment: Environment) -> bool:
+    folder = recorded_corpus(options, environment)
+    return options.corpus is not None or is_fresh(folder, recording_environment(environment))
+
+
+def _reasons(manifest: Mapping[str, Any], environment: Environment, sandbox: Sandbox) -> dict[str, Reason | None]:
+    """Why each overload of this torch is not called; ``None`` for one that has recorded calls.
+
+    The manifest says so if its corpus was recorded by these sources. Asking torch takes seconds, as its modules are imported.
+    """
+    if is_of(manifest, recording_environment(environment)):
+        return {name: reason and Reason.from_json(reason) for name, reason in manifest["reasons"].items()}
+    reasons: dict[str, Reason | None] = sandbox.request(
+        "sweep.operators.queries:reasons",
+        device_type=environment.device_type,
+        called=list(manifest["overloads"]),
+        refusals=manifest.get("refusals", {}),
+    )
+    return reasons
+
+
 def _corpus(options: Options, environment: Environment, out: TextIO) -> tuple[Path, dict[str, Any]]:
     """The folder and manifest of the corpus to use, which is recorded now if there is no fresh one."""
     folder = recorded_corpus(options, environment)
@@ -148,7 +166,7 @@ def _corpus(options: Options, environment: Environment, out: TextIO) -> tuple[Pa
         return folder, corpus.read_manifest(folder)
     recorded_in = recording_environment(environment)
     with corpus_lock(folder):
-        if recording.is_fresh(folder, recorded_in):
+        if is_fresh(folder, recorded_in):
             return folder, corpus.read_manifest(folder)
         torch = f"torch {environment.torch} on {environment.device}"
         print(f"no corpus for {torch} recorded by these sources: recording one", file=out)

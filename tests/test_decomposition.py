@@ -342,7 +342,7 @@ def test_what_costs_the_process_is_named_and_costs_nobody_else_anything(name, wh
     overload = f"sweep_planted.decomposed_by_{name}.default"
     corpus = make_corpus(tmp_path / "corpus", planted.call(op, sample()))
     # Late imports must not count towards the timeout.
-    with FaultySandbox(tmp_path / "scratch", modules=("sweep.execution.run", *LATE_IMPORTS)) as sandbox:
+    with FaultySandbox(tmp_path / "scratch", preloads=("sweep.execution.run", *LATE_IMPORTS)) as sandbox:
         supervisor = Supervisor(sandbox, corpus, "cpu", ["decomposition", "fake"], timeout=8.0)
         result = supervisor.run(overload)
     assert [(f.author, f.what, f.calls) for f in result.findings] == [("decomposition", what, 1)]

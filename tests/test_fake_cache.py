@@ -323,6 +323,6 @@ def register():
 def test_a_crash_without_the_cache_is_not_tried_with_it(tmp_path):
     op = define("crashing", ONE, lambda x: x.clone(), torch.empty_like)
     corpus = make_corpus(tmp_path / "corpus", planted.call(op, MATRIX))
-    with FaultySandbox(tmp_path / "scratch", modules=("sweep.execution.run", *LATE_IMPORTS)) as sandbox:
+    with FaultySandbox(tmp_path / "scratch", preloads=("sweep.execution.run", *LATE_IMPORTS)) as sandbox:
         result = Supervisor(sandbox, corpus, "cpu", ["fake"], timeout=60.0).run("sweep_planted.cached_crashing.default")
     assert [(f.author, f.what, f.calls) for f in result.findings] == [("fake", "crash SIGSEGV", 1)]

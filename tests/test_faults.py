@@ -45,7 +45,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sandbox(corpus):
-    with FaultySandbox(corpus / "scratch", memory=16 << 30, modules=("sweep.execution.run", *LATE_IMPORTS)) as sandbox:
+    with FaultySandbox(corpus / "scratch", memory=16 << 30, preloads=("sweep.execution.run", *LATE_IMPORTS)) as sandbox:
         sandbox.corpus = corpus
         yield sandbox
 

@@ -72,7 +72,25 @@ def test_what_torch_registers_late_is_not_the_librarys(tmp_path):
     others, _, theirs = subprocess.check_output(line, cwd=ROOT, text=True, timeout=120).partition("] ")
     assert "'_inductor_test'" in others, "defined by torch.library.Library"
     assert "'flex_lib'" in others, "defined by torch.library.custom_op"
-    assert theirs.strip() == "['late_library.copy.default', 'late_library.defined.default']"
+    assert theirs.strip() == "('late_library.copy.default', 'late_library.defined.default')"
+
+
+def operators_of(*modules, first=""):
+    """The inventory of a process that imports libraries."""
+    imports = f"{first}\nfrom sweep.operators import inventory, libraries"
+    code = f"{imports}\nlibraries.add({list(modules)!r})\nprint(*inventory.inventory())"
+    return subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True, timeout=120).split()
+
+
+@pytest.mark.parametrize("first", ["", "import torch.distributed.fsdp"])
+def test_a_module_of_torch_is_a_library_whoever_imported_it_first(first):
+    names = operators_of("torch.distributed.fsdp", first=first)
+    assert "fsdp.copy_.default" in names
+    assert {name.partition(".")[0] for name in names} == {"fsdp"}
+
+
+def test_a_library_that_was_imported_before_has_the_same_operators():
+    assert operators_of("tests.library", first="import tests.library") == operators_of("tests.library") != []
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")

@@ -7,7 +7,7 @@ import torch
 
 from sweep.calls import corpus
 from sweep.calls.codec import build
-from sweep.calls.parsing import overload_in, record_text, typed_text
+from sweep.calls.parsing import record_text, typed_text
 from sweep.errors import NotACallError
 
 
@@ -65,6 +65,6 @@ def test_arguments_that_cannot_be_recorded_say_why(tmp_path):
     assert refusal("torch.ops.aten.abs.default(object)", tmp_path) == "an argument cannot be recorded: argument of type type"
 
 
-def test_an_overload_is_one_of_those_that_are_swept():
-    with pytest.raises(NotACallError, match=r"no operator aten\.abs$"):
-        overload_in("torch.ops.aten.abs.default(1)", ["mine.op.default"])
+def test_an_operator_that_a_module_of_torch_registers_late_can_be_called(tmp_path):
+    text = "torch.ops.quantized_decomposed.choose_qparams_per_token.default(torch.ones(2, 3), torch.int8)"
+    assert record_text(text, str(tmp_path), "cpu") == "quantized_decomposed.choose_qparams_per_token.default"

@@ -304,7 +304,7 @@ def test_a_child_that_cannot_be_ended_is_left_behind_with_its_fork_server(tmp_pa
 
 
 def test_a_fork_server_leaves_it_to_children_to_say_what_cannot_be_imported(tmp_path):
-    with Sandbox(tmp_path, modules=["tests.no_such_module"]) as sandbox:
+    with Sandbox(tmp_path, preloads=["tests.no_such_module"]) as sandbox:
         assert ask(sandbox, "echo") == {}
         with pytest.raises(ChildFailedError, match="ModuleNotFoundError"):
             sandbox.request("tests.no_such_module:f")
@@ -313,7 +313,7 @@ def test_a_fork_server_leaves_it_to_children_to_say_what_cannot_be_imported(tmp_
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_fork_server_has_one_thread_whatever_it_has_imported(tmp_path):
     """Only that one is there in what it forks; a lock that another one held would never be released."""
-    with Sandbox(tmp_path, modules=["sweep.execution.run", "sweep.recording.tasks", *LATE_IMPORTS]) as sandbox:
+    with Sandbox(tmp_path, preloads=["sweep.execution.run", "sweep.recording.tasks", *LATE_IMPORTS]) as sandbox:
         assert len(list(Path(f"/proc/{ask(sandbox, 'parent')}/task").iterdir())) == 1
 
 

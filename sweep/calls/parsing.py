@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sweep.calls.printing import arguments
 from sweep.calls.recipes import remember
 from sweep.errors import NotACallError, first_line
 from sweep.operators import process_group
-from sweep.operators.inventory import inventory
+from sweep.operators.inventory import find, inventory
 
 #: How the source of a call begins that a user has typed; the text follows.
 TYPED = "typed: "
@@ -52,7 +53,9 @@ def record_text(text: str, folder: str, device: str) -> str:
         NotACallError: it does not call a known overload, or its arguments cannot be constructed or recorded.
     """
     text = text.strip()
-    name = overload_in(text, inventory())
+    name = overload_in(text)
+    if find(name) is None:
+        raise NotACallError(_hint(name, inventory()))
     process_group.ensure_for(name)
     try:
         with _RecipeRecorder():
@@ -71,17 +74,16 @@ def typed_text(source: str) -> str | None:
     return source.removeprefix(TYPED) if source.startswith(TYPED) else None
 
 
-def overload_in(text: str, names: list[str]) -> str:
-    """Qualified name of the overload that a text calls.
+def overload_in(text: str) -> str:
+    """Qualified name of the overload that a text calls, whether or not there is one of this name.
 
     Args:
         text: a call as Python.
-        names: the qualified names of the overloads that there are.
 
     Raises:
-        NotACallError: it is not a call of one of them; the message names similar ones.
+        NotACallError: it is not a call of an overload.
 
-    >>> overload_in("torch.ops.aten.abs.default(x)", ["aten.abs.default", "aten.abs.out"])
+    >>> overload_in("torch.ops.aten.abs.default(x)")
     'aten.abs.default'
     """
     try:
@@ -92,12 +94,10 @@ def overload_in(text: str, names: list[str]) -> str:
     name = callee.removeprefix(_PREFIX)
     if not callee.startswith(_PREFIX) or not callee.replace(".", "").isidentifier():
         raise NotACallError(f"not a call of an overload: write one such as {_EXAMPLE}")
-    if name not in names:
-        raise NotACallError(_hint(name, names))
     return name
 
 
-def _hint(name: str, names: list[str]) -> str:
+def _hint(name: str, names: Sequence[str]) -> str:
     """What to write instead of an unknown or incomplete name of an overload."""
     packet = ".".join(name.split(".")[:2])
     overloads = [other.rpartition(".")[2] for other in names if other.rpartition(".")[0] == packet]

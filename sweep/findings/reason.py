@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -35,3 +36,13 @@ class Reason:
 
     def __str__(self) -> str:
         return self.kind.value.format(self.detail)
+
+    def as_json(self) -> list[str]:
+        """The reason as JSON data."""
+        return [self.kind.name, self.detail]
+
+    @classmethod
+    def from_json(cls, data: Sequence[str]) -> Reason:
+        """The reason that :meth:`as_json` returned."""
+        kind, detail = data
+        return cls(ReasonKind[kind], detail)

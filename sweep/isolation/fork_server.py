@@ -4,7 +4,7 @@ What a child does after the fork lives in ``child``; when one is needed is decid
 
 Importing torch takes two seconds; forking a process that has imported it, 30 ms. The fork server makes no call and touches no
 device, so a child starts in the state of a new process. :class:`ForkServer` starts it as ``python -m sweep.isolation.fork_server
-CONTROL HEARTBEAT MODULE...``. For each child the parent sends the descriptor of a connection and a folder over the control
+CONTROL HEARTBEAT PRELOAD...``. For each child the parent sends the descriptor of a connection and a folder over the control
 socket, and receives first the child's process id, then its exit status.
 """
 
@@ -45,15 +45,17 @@ class ForkServer:
     Args:
         heartbeat: descriptor of the shared memory in which children write their heartbeats.
         output: descriptor of the file that takes what they print.
-        modules: modules to import before the first fork.
+        preloads: modules to import before the first fork, or functions to call then (``module:function``).
         environment: environment variables of the fork server and its children.
         folder: working folder of the fork server.
     """
 
-    def __init__(self, heartbeat: int, output: int, modules: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, heartbeat: int, output: int, preloads: Sequence[str], environment: Mapping[str, str], folder: Path
+    ) -> None:
         self._control, theirs = socket.socketpair()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sweep.isolation.fork_server", str(theirs.fileno()), str(heartbeat), *modules],
+            [sys.executable, "-m", "sweep.isolation.fork_server", str(theirs.fileno()), str(heartbeat), *preloads],
             pass_fds=(theirs.fileno(), heartbeat),
             cwd=folder,
             env=environment,
@@ -142,21 +144,25 @@ class ForkServer:
         return int(_NUMBER.unpack(number)[0]) if number else None
 
 
-def main(control: int, heartbeat: int, modules: Sequence[str]) -> None:
+def main(control: int, heartbeat: int, preloads: Sequence[str]) -> None:
     """Forks children until the parent closes the control socket.
 
     Args:
         control: descriptor of the control socket.
         heartbeat: descriptor of the shared memory.
-        modules: modules to import first. Failures are ignored: a child that needs the module raises the error again.
+        preloads: modules to import first, or functions to call. Failures of imports are ignored: a child that needs the module
+            raises the error again.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected; core files would fill the disk
     child.die_with_parent()
     shared = mmap.mmap(heartbeat, HEARTBEAT.size)
     os.close(heartbeat)
-    for module in modules:
+    for preload in preloads:
+        module, _, function = preload.partition(":")
         with suppress(ImportError, OSError):
-            importlib.import_module(module)
+            imported = importlib.import_module(module)
+            if function:
+                getattr(imported, function)()
     gc.freeze()
     server, orders = os.getpid(), socket.socket(fileno=control)
     while True:

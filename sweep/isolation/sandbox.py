@@ -59,7 +59,7 @@ class Sandbox:
         memory: limit of a child's address space in bytes; 0 is no limit.
         libraries: modules of custom operators that every child imports first.
         limits: activity -> seconds without a heartbeat that it may take, if not the timeout of the request.
-        modules: modules that the fork server imports before it forks children.
+        preloads: modules that the fork server imports before it forks children, or functions that it calls (``module:function``).
         native_cpu: let kernels use all instruction sets that the CPU has, rather than the pinned ones.
         starts: how many children have been started.
     """
@@ -70,14 +70,14 @@ class Sandbox:
         memory: int = 0,
         libraries: Sequence[str] = (),
         limits: Mapping[Activity, float] | None = None,
-        modules: Sequence[str] = (),
+        preloads: Sequence[str] = (),
         native_cpu: bool = False,
     ) -> None:
         self.scratch = scratch
         self.memory = memory
         self.libraries = list(libraries)
         self.limits = dict(limits or {})
-        self.modules = list(modules)
+        self.preloads = list(preloads)
         self.native_cpu = native_cpu
         self.starts = 0
         self._fork_server: ForkServer | None = None
@@ -206,7 +206,7 @@ class Sandbox:
         with tempfile.TemporaryFile(dir=self.scratch) as heartbeat, tempfile.TemporaryFile(dir=self.scratch) as output:
             heartbeat.truncate(HEARTBEAT.size)
             self._heartbeat = mmap.mmap(heartbeat.fileno(), HEARTBEAT.size)
-            return ForkServer(heartbeat.fileno(), output.fileno(), self.modules, environment, self.scratch)
+            return ForkServer(heartbeat.fileno(), output.fileno(), self.preloads, environment, self.scratch)
 
     def _receive_bytes(self, timeout: float | None) -> bytes:
         """The next message of the child."""

@@ -1,22 +1,25 @@
 """The inventory: every overload that the dispatcher knows, its kind, and the kernels it has on a device.
 
-The list is the dispatcher's own, taken right after ``import torch``, so it does not depend on what Python happened to touch.
+The list is the dispatcher's own: what ``import torch`` registers, and what the other modules of torch register when they are
+imported (see ``registrations``). So it does not depend on what a process happens to have loaded.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from sweep.errors import UnknownOverloadError
+from sweep.operators import registrations
 from sweep.operators.overload import Overload, OverloadKind, similar
 
-# Read when this module is imported, before anything else can register more operators.
-_REGISTERED = tuple(sorted(torch._C._dispatch_get_all_op_names()))
+# Read when this module is imported, before anything but torch can register more operators.
+_REGISTERED = frozenset(torch._C._dispatch_get_all_op_names())
 
-_inventory: tuple[str, ...] = ()
+#: The operators of imported libraries; ``None`` if torch's own are swept.
+_of_libraries: tuple[str, ...] | None = None
 
 #: Kernels that serve every backend, in the order in which the dispatcher prefers them.
 COMPOSITE_KEYS = ("CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd", "CompositeImplicitAutograd")
@@ -42,14 +45,28 @@ def resolve(name: str) -> torch._ops.OpOverload:
     Raises:
         UnknownOverloadError: this torch has no such overload.
     """
-    target: object = torch.ops
-    for part in name.split(".", 2):
-        target = getattr(target, part, None)
-    if isinstance(target, torch._ops.OpOverload):
-        return target
+    op = find(name)
+    if op is not None:
+        return op
     alike = similar(name, inventory())
     hint = f"; similar ones: {', '.join(alike)}" if alike else ""
     raise UnknownOverloadError(f"torch {torch.__version__} has no overload {name}{hint}")
+
+
+def find(name: str) -> torch._ops.OpOverload | None:
+    """The live overload of a qualified name; ``None`` if there is none."""
+    op = _registered(name)
+    if op is None:
+        registrations.import_all()  # it may be one that a module of torch registers
+        op = _registered(name)
+    return op
+
+
+def _registered(name: str) -> torch._ops.OpOverload | None:
+    target: object = torch.ops
+    for part in name.split(".", 2):
+        target = getattr(target, part, None)
+    return target if isinstance(target, torch._ops.OpOverload) else None
 
 
 def kind_of(op: torch._ops.OpOverload) -> OverloadKind:
@@ -113,20 +130,25 @@ def describe(name: str, devices: Iterable[str]) -> Overload:
     return Overload(name, kind_of(op), tags, {d: kernels(op, d) for d in devices}, str(op._schema))
 
 
-def inventory() -> list[str]:
+def inventory() -> Sequence[str]:
     """The qualified names of all overloads that are swept, sorted: torch's own, or those of imported libraries."""
-    return list(_inventory)
+    return _of_torch() if _of_libraries is None else _of_libraries
 
 
-def set_inventory(names: Iterable[str]) -> None:
-    """Replaces the overloads that are swept, which are torch's own at first."""
-    global _inventory
-    _inventory = tuple(sorted(names))
+def set_libraries(names: Iterable[str]) -> None:
+    """Sweeps the operators of libraries, by their qualified names, in place of torch's own."""
+    global _of_libraries
+    _of_libraries = tuple(sorted(names))
+
+
+@functools.cache
+def _of_torch() -> tuple[str, ...]:
+    registrations.import_all()
+    late = set(torch._C._dispatch_get_all_op_names()) - _REGISTERED
+    names = _REGISTERED | {name for name in late if registrations.is_of_torch(name)}
+    return tuple(sorted(map(qualified_name, names)))
 
 
 def form_signature(op: torch._ops.OpOverload) -> tuple[tuple[str, str], ...]:
     """Names and types of the arguments that are not out=: equal for the functional, in-place and out= form of an operator."""
     return tuple((a.name, str(a.real_type)) for a in op._schema.arguments if not a.is_out)
-
-
-set_inventory(qualified_name(n) for n in _REGISTERED)

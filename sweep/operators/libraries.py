@@ -1,25 +1,25 @@
 """Libraries of custom operators: importing them, and the operators that they register.
 
 A library is named by its module, or by an entry point of the group ``opinfo_adapters`` whose value is the module. Its operators
-are those that the dispatcher knows after the import and not before. If the module has ``tasks`` and ``run``, as an adapter has
-(see ``opinfo_adapters``), these make its calls; otherwise its calls are derived from its operators' schemas.
+are those that its own Python files register, whoever imported them first, and those that are registered while it is imported,
+but for what other modules of torch register meanwhile. If the module has ``tasks`` and ``run``, as an adapter has (see
+``opinfo_adapters``), these make its calls; otherwise its calls are derived from its operators' schemas.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch._library.custom_ops import OPDEFS
 
 from sweep import files
 from sweep.errors import LibraryError, first_line
-from sweep.operators.inventory import qualified_name, set_inventory
+from sweep.operators import registrations
+from sweep.operators.inventory import qualified_name, set_libraries
 
 #: The imported modules, by the names that the user gave.
 imported: dict[str, ModuleType] = {}
@@ -31,7 +31,7 @@ def add(modules: list[str]) -> None:
     """Imports libraries and makes their operators the inventory.
 
     Args:
-        modules: names of modules or entry points.
+        modules: names of modules or entry points, of torch as well.
 
     Raises:
         LibraryError: one cannot be imported, or they register no operator.
@@ -39,28 +39,24 @@ def add(modules: list[str]) -> None:
     before = set(torch._C._dispatch_get_all_op_names())
     for name in modules:
         imported[name] = _load(name)
-    added = set(torch._C._dispatch_get_all_op_names()) - before
-    operators = sorted(qualified_name(name) for name in added if not _of_torch(name))
-    if not operators:
-        raise LibraryError(f"--import {', '.join(modules)}: registers no operator that torch did not have before")
-    set_inventory(operators)
+    registered = set(torch._C._dispatch_get_all_op_names())
+    added = {name for name in registered - before if not registrations.is_of_torch(name)}
+    places = [place for module in imported.values() if (place := _place(module)) is not None]
+    earlier = {name for name in registered - added if _is_in(registrations.file_of(name), places)}
+    if not added | earlier:
+        raise LibraryError(f"--import {', '.join(modules)}: registers no operator")
+    set_libraries(map(qualified_name, added | earlier))
 
 
-def _of_torch(name: str) -> bool:
-    """Whether a module of torch registered an operator, as some do only when a library imports them.
+def _place(module: ModuleType) -> Path | None:
+    """The file of a module, or the folder of a package."""
+    if module.__file__ is None:
+        return None
+    return Path(module.__file__).parent if hasattr(module, "__path__") else Path(module.__file__)
 
-    The dispatcher keeps the file that defined it. For ``torch.library.custom_op`` that is torch's own file whoever calls it, so
-    the module of the decorated function decides.
-    """
-    torch_folder = Path(torch.__file__).parent
-    registration = re.search(r"^debug: registered at (.+):\d+$", torch._C._dispatch_dump(name), re.MULTILINE)
-    if registration is None:
-        return False
-    file = Path(registration[1])
-    if file != torch_folder / "library.py" and torch_folder / "_library" not in file.parents:
-        return torch_folder in file.parents
-    definition = OPDEFS.get(name)
-    return definition is not None and definition._init_fn.__module__.partition(".")[0] == "torch"
+
+def _is_in(file: Path | None, places: list[Path]) -> bool:
+    return file is not None and any(file == place or place in file.parents for place in places)
 
 
 def _load(name: str) -> ModuleType:

@@ -14,9 +14,10 @@ import torch
 from sweep.errors import DeviceError, first_line
 from sweep.findings.reason import Reason
 from sweep.isolation import instruction_sets
-from sweep.operators import libraries
+from sweep.operators import libraries, registrations
 from sweep.operators.environment import Environment
 from sweep.operators.inventory import describe, device_types, inventory, resolve
+from sweep.operators.module import Module
 from sweep.operators.not_called import why_never_called
 from sweep.operators.overload import Overload
 
@@ -92,7 +93,12 @@ def _accelerator_name(device: torch.device) -> str:
 
 def names() -> list[str]:
     """The qualified names of all overloads, sorted."""
-    return inventory()
+    return list(inventory())
+
+
+def modules() -> list[Module]:
+    """The modules of torch that register operators when they are imported, and those that cannot be imported."""
+    return [module for module in registrations.import_all().values() if module.operators or module.failure]
 
 
 def reasons(device_type: str, called: Iterable[str], refusals: Mapping[str, str]) -> dict[str, Reason | None]:

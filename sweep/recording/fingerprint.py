@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,4 +51,9 @@ def is_fresh(folder: Path, environment: Environment) -> bool:
     """
     if not (folder / corpus.MANIFEST).exists():
         return False
-    return bool(corpus.read_manifest(folder)["fingerprint"] == fingerprint(environment))
+    return is_of(corpus.read_manifest(folder), environment)
+
+
+def is_of(manifest: Mapping[str, Any], environment: Environment) -> bool:
+    """Whether the manifest of a corpus has the fingerprint of an environment and of the present sources."""
+    return bool(manifest["fingerprint"] == fingerprint(environment))

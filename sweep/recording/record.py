@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from sweep.calls import corpus
 from sweep.crossref import LATE_IMPORTS
 from sweep.errors import CorpusError
+from sweep.findings.reason import Reason
 from sweep.isolation.sandbox import Sandbox
 from sweep.operators.environment import Environment
 from sweep.recording.fingerprint import fingerprint, is_fresh
@@ -123,29 +124,40 @@ class _Recording:
                     scheduler.run(shards, self._only)
                     journal.finish_stage(stage, time.monotonic() - started)
                 merger.add(shards, title(stage))
+            overloads = merger.overloads()
+            refusals = {name: refusal for name, refusal in journal.refusals().items() if name not in overloads}
+            reasons = self._reasons(sandboxes[0], list(overloads), refusals)
         for stage in stages:
             shutil.rmtree(self._shards(stage))
         (self._making / INDEX).unlink()
-        overloads = merger.overloads()
         for name in merger.index.keys() - overloads.keys():  # nothing of it returned: it is not called, and says why
             (self._making / f"{name}.npz").unlink()
         manifest: dict[str, Any] = {
             "format": corpus.FORMAT,
             "fingerprint": self._fingerprint,
             "overloads": overloads,
-            "refusals": {name: refusal for name, refusal in journal.refusals().items() if name not in overloads},
+            "refusals": refusals,
+            "reasons": {name: reason and reason.as_json() for name, reason in reasons.items()},
             "log": journal.counts(),
             "seconds": round(sum(journal.stages), 1),
         }
         (self._making / corpus.MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
         return manifest
 
+    def _reasons(self, sandbox: Sandbox, called: list[str], refusals: dict[str, str]) -> dict[str, Reason | None]:
+        """Why each overload of this torch is not called; ``None`` for one that is."""
+        device_type = self._environment.device_type
+        reasons: dict[str, Reason | None] = sandbox.request(
+            "sweep.operators.queries:reasons", device_type=device_type, called=called, refusals=refusals
+        )
+        return reasons
+
     def _sandbox(self) -> Sandbox:
         return Sandbox(
             self._scratch,
             libraries=list(self._environment.libraries),
             limits=LIMITS if self._environment.device_type == "cpu" else ACCELERATOR_LIMITS,
-            modules=("sweep.recording.tasks", *LATE_IMPORTS),
+            preloads=("sweep.recording.tasks", *LATE_IMPORTS, "sweep.operators.registrations:import_all"),
             native_cpu=self._environment.native_cpu,
         )
 
