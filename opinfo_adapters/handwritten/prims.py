@@ -71,3 +71,21 @@ def tokens(device):
     token = yield call(prims._make_token.default)
     for tokens in ([], [token], [token, torch.empty(0)]):
         yield call(prims._sink_tokens.default, tokens)
+
+
+@family
+def inductor(device):
+    """What Inductor's decompositions put in place of random operators; the device's own generator gives the numbers."""
+    seeds = yield call(prims.inductor_seeds.default, 3, torch.device(device))
+    for size in ([], [0], [2, 3], [4, 1, 2]):
+        for mode in ("rand", "randn"):
+            yield call(prims.inductor_random.default, size, seeds[0], mode)
+        yield call(prims.inductor_randint.default, -3, 7, size, seeds[1])
+    for kernel, stride, padding, dilation in (([2, 2], [2, 2], [0, 0], [1, 1]), ([3, 2], [2, 1], [1, 0], [1, 2])):
+        for x in (torch.randn(2, 3, 8, 8, device=device), torch.randn(3, 8, 8, device=device).transpose(1, 2)):
+            for ceil in (False, True):
+                window = (kernel, stride, padding, dilation)
+                pooled = yield call(prims._low_memory_max_pool_with_offsets.default, x, *window, ceil)
+                if pooled is not None:
+                    rest = (kernel, list(x.shape[-2:]), stride, padding, dilation)
+                    yield call(prims._low_memory_max_pool_offsets_to_indices.default, pooled[1], *rest)

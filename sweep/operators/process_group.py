@@ -15,7 +15,15 @@ import torch
 BACKEND = "fake"
 
 #: Namespaces whose operators look their group up by name.
-_NAMESPACES = ("c10d.", "_c10d_functional.", "_c10d_functional_autograd.", "_dtensor.", "symm_mem.")
+_NAMESPACES = (
+    "c10d.",
+    "_c10d_functional.",
+    "_c10d_functional_autograd.",
+    "c10d_functional.",
+    "cplib.",
+    "_dtensor.",
+    "symm_mem.",
+)
 
 _CLASSES = "__torch__.torch.classes.c10d."
 
