@@ -29,8 +29,8 @@ _REDZONE = 128 * 1024
 #: Storages of at most this many bytes share arenas; a larger one gets memory of its own.
 _SHARED_BYTES = 64 * 1024
 
-#: Number of shared arenas per pattern: one for each of a call's first storages.
-_SHARED = 8
+#: Number of shared arenas per pattern: one for each of a call's first storages. Lists of tensors have up to about twenty.
+_SHARED = 32
 
 #: Every pattern repeats after this many bytes, the size of the largest dtype.
 _PERIOD = 16
