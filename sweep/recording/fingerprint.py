@@ -56,4 +56,4 @@ def is_fresh(folder: Path, environment: Environment) -> bool:
 
 def is_of(manifest: Mapping[str, Any], environment: Environment) -> bool:
     """Whether the manifest of a corpus has the fingerprint of an environment and of the present sources."""
-    return bool(manifest["fingerprint"] == fingerprint(environment))
+    return bool(manifest.get("fingerprint") == fingerprint(environment))
