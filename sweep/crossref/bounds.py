@@ -20,7 +20,7 @@ from sweep.calls.call import Recorded
 from sweep.calls.new_memory import filled, is_overrun
 from sweep.calls.recipes import is_opaque
 from sweep.calls.redzones import Filling, Redzone, WritesOutside
-from sweep.calls.tensors import is_strided
+from sweep.calls.tensors import is_plain, is_strided
 from sweep.crossref.common import protocol
 from sweep.crossref.common.bounds_check import Answer, BoundsCheck, NoAnswer, Refusal
 from sweep.crossref.common.comparison import Outcome
@@ -97,7 +97,7 @@ class CrossRef(protocol.CrossRef):
         tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
         given = {storage._cdata for tensor in tensors for storage in memory_of(tensor)}
         for at, leaf in enumerate(_outputs(result)):
-            if is_opaque(leaf, self._name) or (isinstance(leaf, torch.Tensor) and leaf._is_zerotensor()):
+            if is_opaque(leaf, self._name) or (isinstance(leaf, torch.Tensor) and (leaf._is_zerotensor() or not is_plain(leaf))):
                 continue  # its memory, if it has any, is not the allocator's
             storage = _storage(leaf)
             if self._byte and storage is not None and storage not in given and is_overrun(leaf.untyped_storage(), self._byte):

@@ -73,6 +73,11 @@ class CrossRef(protocol.CrossRef):
             "takes its arguments for contiguous and reads outside of those that are not, so its answer is chance",
         ),
         "aten.linalg_lstsq.out": "rounds differently for another alignment of the memory that it allocates",
+        **dict.fromkeys(
+            ("prims.inductor_random.default", "prims.inductor_randint.default"),
+            "draws from the default generator, whatever seed it is given, and has no tag that says so",
+        ),
+        "prims._tensor_version.default": "counts the writes to the tensor that it is given, and a copy is another tensor",
         "aten._add_batch_dim.default": "returns a wrapper of the legacy vmap, which no operator reads outside of it",
         **dict.fromkeys(
             (

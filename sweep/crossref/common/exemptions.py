@@ -3,4 +3,7 @@
 from __future__ import annotations
 
 #: Making a fake or functional tensor counts as writing to it, or not, so the version of one says nothing about the operator.
-VERSION = {"aten._version.default": "making a fake or functional tensor counts as writing to it, or not"}
+VERSION = dict.fromkeys(
+    ("aten._version.default", "prims._tensor_version.default"),
+    "making a fake or functional tensor counts as writing to it, or not",
+)
