@@ -9,7 +9,7 @@ import fnmatch
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -45,9 +45,11 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         results = expect.folder_of(Path(options.results).resolve(), environment)
         files = expect.load(results)
         expected = {overload for file in files.values() for overload in file.overloads()}
-        if not _has_corpus(options, environment):  # find a mistake in --ops before recording, which takes minutes
+
+        def check_selection() -> None:
             select(sorted({*sandbox.request("sweep.operators.queries:names"), *expected}), options.ops)
-        folder, manifest = _corpus(options, environment, out)
+
+        folder, manifest = _corpus(options, environment, out, check_selection)
         reasons = _reasons(manifest, environment, sandbox)
         selected = select(sorted({*reasons, *expected}), options.ops)
     return Plan(
@@ -138,11 +140,6 @@ def recording_environment(environment: Environment) -> Environment:
     return replace(environment, features=instruction_sets.baseline().name, native_cpu=False)
 
 
-def _has_corpus(options: Options, environment: Environment) -> bool:
-    folder = recorded_corpus(options, environment)
-    return options.corpus is not None or is_fresh(folder, recording_environment(environment))
-
-
 def _reasons(manifest: Mapping[str, Any], environment: Environment, sandbox: Sandbox) -> dict[str, Reason | None]:
     """Why each overload of this torch is not called; ``None`` for one that has recorded calls.
 
@@ -159,8 +156,17 @@ def _reasons(manifest: Mapping[str, Any], environment: Environment, sandbox: San
     return reasons
 
 
-def _corpus(options: Options, environment: Environment, out: TextIO) -> tuple[Path, dict[str, Any]]:
-    """The folder and manifest of the corpus to use, which is recorded now if there is no fresh one."""
+def _corpus(
+    options: Options, environment: Environment, out: TextIO, check_selection: Callable[[], None]
+) -> tuple[Path, dict[str, Any]]:
+    """The folder and manifest of the corpus to use, which is recorded now if there is no fresh one.
+
+    Args:
+        options: what the user asked for.
+        environment: the torch and device.
+        out: takes progress.
+        check_selection: raises a mistake in ``--ops``; called before a recording, which takes minutes.
+    """
     folder = recorded_corpus(options, environment)
     if options.corpus is not None:
         return folder, corpus.read_manifest(folder)
@@ -168,6 +174,7 @@ def _corpus(options: Options, environment: Environment, out: TextIO) -> tuple[Pa
     with corpus_lock(folder):
         if is_fresh(folder, recorded_in):
             return folder, corpus.read_manifest(folder)
+        check_selection()
         torch = f"torch {environment.torch} on {environment.device}"
         print(f"no corpus for {torch} recorded by these sources: recording one", file=out)
         scratch = scratch_folder(absolute_work(options))

@@ -18,6 +18,7 @@ SCRIPT = """
 import hashlib, json, torch
 from sweep.execution import settings
 
+torch.set_num_threads(1)
 settings.apply("cpu", 0)
 torch.manual_seed(0)
 x, y = torch.randn(33, 65), torch.randn(65, 33)

@@ -9,6 +9,7 @@ from sweep.calls import corpus
 from sweep.calls.codec import build
 from sweep.calls.parsing import record_text, typed_text
 from sweep.errors import NotACallError
+from sweep.operators import inventory
 
 
 def refusal(text, tmp_path):
@@ -63,6 +64,11 @@ def test_arguments_that_cannot_be_constructed_say_why(tmp_path):
 
 def test_arguments_that_cannot_be_recorded_say_why(tmp_path):
     assert refusal("torch.ops.aten.abs.default(object)", tmp_path) == "an argument cannot be recorded: argument of type type"
+
+
+def test_an_overload_is_one_of_those_that_are_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr(inventory, "_of_libraries", ("mine.op.default",))
+    assert refusal("torch.ops.aten.abs.default(1)", tmp_path).endswith("no operator aten.abs")
 
 
 def test_an_operator_that_a_module_of_torch_registers_late_can_be_called(tmp_path):

@@ -20,7 +20,7 @@ from sweep.calls.printing import arguments
 from sweep.calls.recipes import remember
 from sweep.errors import NotACallError, first_line
 from sweep.operators import process_group
-from sweep.operators.inventory import find, inventory
+from sweep.operators.inventory import inventory, is_swept
 
 #: How the source of a call begins that a user has typed; the text follows.
 TYPED = "typed: "
@@ -54,7 +54,7 @@ def record_text(text: str, folder: str, device: str) -> str:
     """
     text = text.strip()
     name = overload_in(text)
-    if find(name) is None:
+    if not is_swept(name):
         raise NotACallError(_hint(name, inventory()))
     process_group.ensure_for(name)
     try:

@@ -23,7 +23,6 @@ def apply(device: str, memory: int) -> None:
         device: where its calls are made.
         memory: bytes of an accelerator's memory that it may use; 0 is no limit.
     """
-    torch.set_num_threads(1)
     limit_memory(device, memory)
     if instruction_sets.pinned() and _PINNED_ENGINE in torch.backends.quantized.supported_engines:
         torch.backends.quantized.engine = _PINNED_ENGINE

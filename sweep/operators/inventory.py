@@ -135,6 +135,11 @@ def inventory() -> Sequence[str]:
     return _of_torch() if _of_libraries is None else _of_libraries
 
 
+def is_swept(name: str) -> bool:
+    """Whether an overload is in the inventory; imports further modules of torch only if it is not registered without."""
+    return find(name) is not None if _of_libraries is None else name in _of_libraries
+
+
 def set_libraries(names: Iterable[str]) -> None:
     """Sweeps the operators of libraries, by their qualified names, in place of torch's own."""
     global _of_libraries

@@ -98,7 +98,7 @@ def names() -> list[str]:
 
 def modules() -> list[Module]:
     """The modules of torch that register operators when they are imported, and those that cannot be imported."""
-    return [module for module in registrations.import_all().values() if module.operators or module.failure]
+    return [module for module in registrations.import_all() if module.operators or module.failure]
 
 
 def reasons(device_type: str, called: Iterable[str], refusals: Mapping[str, str]) -> dict[str, Reason | None]:

@@ -13,7 +13,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -31,13 +31,9 @@ _FOLDER = Path(torch.__file__).parent
 
 
 @functools.cache
-def import_all() -> Mapping[str, Module]:
-    """Imports the modules that register operators, once per process, in the order of their names.
-
-    Returns:
-        Name -> module, of every module whose source has a registration.
-    """
-    modules = {}
+def import_all() -> Sequence[Module]:
+    """Imports the modules that have a registration in their source, once per process, and returns them sorted by name."""
+    modules = []
     registered = set(torch._C._dispatch_get_all_op_names())
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -48,7 +44,7 @@ def import_all() -> Mapping[str, Module]:
                 failure = _failure_of_import(name)
                 added = set(torch._C._dispatch_get_all_op_names()) - registered
                 registered |= added
-                modules[name] = Module(name, tuple(sorted(added)), failure)
+                modules.append(Module(name, tuple(sorted(added)), failure))
     finally:
         logging.disable(disabled)
     return modules

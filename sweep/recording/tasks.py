@@ -90,6 +90,7 @@ def run_task(
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+    torch.set_num_threads(1)  # an earlier task may have changed it
     settings.apply(device, memory)
     with filled(0):  # some samples pass memory to which nothing was written, and some kernels read their own
         if task.stage:
