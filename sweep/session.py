@@ -1,6 +1,6 @@
 """Preparing a run: a usable device, a fresh corpus, readable expect files, a selection; and the limits of its child processes.
 
-Used by pytest (``plugin_hooks``) and by the commands (``__main__``) alike. Runs in the parent; no torch.
+Used by pytest (``plugin_hooks``) and by the ``commands`` alike. Runs in the parent; no torch.
 """
 
 from __future__ import annotations
