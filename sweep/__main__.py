@@ -1,4 +1,4 @@
-"""The command line: ``python -m sweep list | record | show | check | report | clean``. Sweeping itself is pytest's business.
+"""The command line, ``python -m sweep list | show | check | ...``. Sweeping itself is pytest's business.
 
 Each command is a file in ``commands``; what they share with pytest stands in ``session``.
 """
@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sweep.commands import check, clean, listing, record, report, show
+from sweep.commands import check, clean, diff, listing, record, report, show
 from sweep.commands.options import BAD_REQUEST
 from sweep.errors import UserError
 
-_COMMANDS = (listing, record, show, check, report, clean)
+_COMMANDS = (listing, record, show, check, report, diff, clean)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

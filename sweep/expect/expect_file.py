@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sweep.errors import ExpectError
+from sweep.expect.known import Known, KnownFinding, Standing
 from sweep.findings.finding import CALL, Finding, Population, Result
 from sweep.findings.reason import Reason, ReasonKind
 
@@ -28,7 +29,10 @@ _HEADER = re.compile(r"^\[(?P<name>[^\[\]\s]+)\]$")
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})( |$)")
 _NOT_CALLED = "not called: "
 _EXEMPT = f"{_NOT_CALLED}{Reason(ReasonKind.EXEMPT)}"
-_FIRST_LINE = re.compile(r"^(?P<author>(?P<crossref>\w+)(\[[^]]+\])?): (?P<what>.+): \d+ of \d+ [a-z ]*calls?(, .*)?$")
+_FIRST_LINE = re.compile(
+    r"^(?P<author>(?P<crossref>\w+)(\[(?P<form>[^]]+)\])?): (?P<what>.+): "
+    r"(?P<calls>\d+) of (?P<total>\d+) [a-z ]*calls?(, (?P<extent>.*))?$"
+)
 
 
 @dataclass
@@ -57,6 +61,14 @@ class ExpectFile:
         if overload not in self.sections:
             return UNKNOWN_TEXT
         return restrict(self.sections[overload], crossrefs)
+
+    def known(self, overload: str) -> Known:
+        """What the file says about an overload, as data.
+
+        Raises:
+            ExpectError: its section is not of this format.
+        """
+        return read_section(overload, self.text_of(overload))
 
     def put(self, overload: str, text: str, crossrefs: Collection[str] | None = None) -> None:
         """Replaces the expected text of an overload.
@@ -146,6 +158,52 @@ def summary(section: str) -> str:
         parts = _FIRST_LINE.match(first)
         lines.append(f"{parts['author']}: {parts['what']}" if parts else first)
     return "; ".join(lines)
+
+
+def read_section(overload: str, section: str) -> Known:
+    r"""What a text says about an overload, as data.
+
+    Args:
+        overload: qualified name, for errors.
+        section: the text, in the form of :func:`text_of_result`.
+
+    Raises:
+        ExpectError: it is not of this format.
+
+    >>> known = read_section("aten.abs.default", "fake: output 0 dtype: 1 of 2 calls, int8\n  torch.ops.x()\n  fake: int8\n")
+    >>> known.findings[0].title, known.findings[0].extent, known.findings[0].sides
+    ('fake: output 0 dtype', 'int8', (('fake', 'int8'),))
+    >>> read_section("aten.abs.default", "not called: no sample\n").reason
+    'no sample'
+    """
+    if section == AGREE_TEXT:
+        return Known(Standing.AGREES)
+    if section in (UNKNOWN_TEXT, ABSENT_TEXT):
+        return Known()
+    if section.startswith(_NOT_CALLED):
+        return Known(Standing.NOT_CALLED, reason=section.removeprefix(_NOT_CALLED).rstrip())
+    findings = tuple(_read_finding(overload, block) for block in _blocks(section))
+    is_bad = any(not finding.is_refusal for finding in findings)
+    return Known(Standing.KNOWN_BAD if is_bad else Standing.UNSUPPORTED, findings)
+
+
+def _read_finding(overload: str, block: str) -> KnownFinding:
+    first, *rest = block.splitlines()
+    parts = _FIRST_LINE.match(first)
+    if parts is None or not rest:
+        raise ExpectError(f"section [{overload}]: {first!r} is no finding with an example; restore the file with git")
+    example, *sides = (line.strip() for line in rest)
+    named = tuple((label, text) for label, _, text in (side.partition(": ") for side in sides))
+    return KnownFinding(
+        crossref=parts["crossref"],
+        form=parts["form"] or "",
+        what=parts["what"],
+        calls=int(parts["calls"]),
+        total=int(parts["total"]),
+        extent=parts["extent"] or "",
+        example=example,
+        sides=named,
+    )
 
 
 def restrict(section: str, crossrefs: Collection[str] | None) -> str:

@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from sweep.errors import UsageError
 from sweep.expect.expect_file import ExpectFile, parse
+from sweep.expect.known import Known
 from sweep.files import replace_all
 from sweep.operators.environment import Environment
 
@@ -30,9 +32,44 @@ def load(folder: Path) -> dict[str, ExpectFile]:
     return {path.stem: parse(path.read_text(), path.stem, str(path)) for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
+def known(files: Mapping[str, ExpectFile], overload: str) -> Known:
+    """What the files of a folder say about an overload."""
+    file = files.get(overload.partition(".")[0])
+    return file.known(overload) if file is not None else Known()
+
+
+def checked_in(results: Path) -> list[Path]:
+    """The folders of expect files that there are, such as ``results/2.13/cpu``, by release and then by device."""
+    folders = {path.parent for path in results.glob(f"*/*/*{SUFFIX}")}
+    return sorted(folders, key=lambda folder: (_release(folder.parent.name), folder.parent.name, folder.name))
+
+
+def named(name: str, results: Path, device: str) -> Path:
+    """The folder of expect files that a user names.
+
+    Args:
+        name: a release such as ``2.13``, both as in ``2.13/cuda``, a device, whose newest release is meant, or the path of a
+            folder of expect files.
+        results: the folder of all expect files.
+        device: the device that is meant where only a release is named.
+
+    Raises:
+        UsageError: there is no such folder; the message says which there are.
+    """
+    if any(Path(name).glob(f"*{SUFFIX}")):
+        return Path(name)
+    folders = checked_in(results)
+    for folder in reversed(folders):
+        release = folder.parent.name
+        if name in (f"{release}/{folder.name}", folder.name) or (name, device) == (release, folder.name):
+            return folder
+    wanted = f"{name} on {device}" if _release(name) != (0, 0) else repr(name)
+    there = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in folders) or "none"
+    raise UsageError(f"no expect files for {wanted}; in {shown(results)} there are: {there}")
+
+
 def nearest(results: Path, environment: Environment) -> Path | None:
     """The folder of expect files closest to a torch and device without any: the same device first, then the closest release."""
-    folders = {path.parent for path in results.glob(f"*/*/*{SUFFIX}")}
     wanted = _release(environment.release)
 
     def distance(folder: Path) -> tuple[bool, int, str]:
@@ -40,7 +77,7 @@ def nearest(results: Path, environment: Environment) -> Path | None:
         apart = abs((release[0] - wanted[0]) * 1000 + release[1] - wanted[1])
         return folder.name != environment.folder, apart, str(folder)
 
-    return min(folders, key=distance, default=None)
+    return min(checked_in(results), key=distance, default=None)
 
 
 def _release(text: str) -> tuple[int, int]:
