@@ -64,6 +64,10 @@ class ExpectError(UserError):
     """An expect file that cannot be parsed."""
 
 
+class NotesError(UserError):
+    """A file of notes that cannot be read; the message names the line or the section."""
+
+
 class UnknownCrossRefError(UserError):
     """A crossref name that is not registered; the message lists the registered ones."""
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sweep.expect.notes import Note
 from sweep.findings.reason import Reason
 from sweep.operators.environment import Environment
 
@@ -89,6 +90,7 @@ class Plan:
         native_cpu: whether calls use all instruction sets that the CPU has.
         work: the folder of what runs of this torch and device leave behind, as in ``.sweep/2.13/cpu``.
         scratch: the folder of the working folders of processes.
+        notes: people's notes on findings.
     """
 
     environment: Environment
@@ -107,6 +109,7 @@ class Plan:
     native_cpu: bool
     work: str
     scratch: str
+    notes: tuple[Note, ...] = ()
 
     def run_folder(self) -> Path:
         """The folder of what runs of this torch and device leave behind."""

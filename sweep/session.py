@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from sweep import crossref, expect
 from sweep.calls import corpus
 from sweep.errors import UsageError
+from sweep.expect import notes
 from sweep.files import locked
 from sweep.findings.reason import Reason
 from sweep.isolation import instruction_sets
@@ -40,6 +41,7 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
     """
     _check_combinations(options)
     crossrefs = crossref.check_names(options.crossrefs)
+    people = notes.read(Path(options.results).resolve())
     with sandbox_for(options) as sandbox:
         environment: Environment = sandbox.request("sweep.operators.queries:environment", device=options.device)
         results = expect.folder_of(Path(options.results).resolve(), environment)
@@ -69,6 +71,7 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         native_cpu=options.native_cpu,
         work=str(work_folder(absolute_work(options), environment)),
         scratch=str(scratch_folder(absolute_work(options))),
+        notes=people,
     )
 
 

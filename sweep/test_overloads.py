@@ -12,7 +12,7 @@ import pytest
 
 from sweep import expect
 from sweep.errors import CorpusError
-from sweep.expect import Verdict
+from sweep.expect import Verdict, notes
 from sweep.findings.finding import Result, Status
 from sweep.findings.reason import Reason, ReasonKind
 from sweep.isolation.supervisor import Supervisor
@@ -40,14 +40,16 @@ def test_overload(
     result = verdict.result
     record_property("status", result.status.value)
     record_property("sweep_verdict", verdict.to_bytes())
+    remarks = [str(note) for note in notes.of_overload(plan.notes, overload)]
     if result.rerun is not None:
         texts = f"first:\n{verdict.actual}second:\n{expect.text_of_result(result.rerun)}"
-        pytest.fail(f"flaky: a second run in a fresh process found something else\n{texts}", pytrace=False)
+        found = f"flaky: a second run in a fresh process found something else\n{texts}"
+        pytest.fail("\n".join([found.rstrip("\n"), *remarks]), pytrace=False)
     if plan.expected and verdict.change is not None and not expect.accepting():
         header = f"[{overload}]\n"
         command = f"To accept what was found: {plan.accept_command(overload)}"
         try:
-            expecttest.assert_eq(header + expected, header + verdict.actual, msg=command)
+            expecttest.assert_eq(header + expected, header + verdict.actual, msg="\n".join([*remarks, command]))
         except AssertionError as difference:  # without the frames of this file and of expecttest
             raise pytest.fail.Exception(str(difference), pytrace=False) from None
     if result.status is Status.NOT_CALLED:

@@ -17,11 +17,14 @@ import pytest
 
 from sweep import expect
 from sweep.errors import ExpectError
+from sweep.expect import notes
 from sweep.expect.folder import shown
+from sweep.expect.notes import NoteState
 from sweep.expect.verdict import Change, Verdict
 from sweep.plan import Plan
 from sweep.report import renderers, run_jsonl
 from sweep.report.model import Row, Run, RunInfo
+from sweep.report.note_states import states
 
 #: Exit status of a run in which nothing is wrong except that some overloads are flaky.
 ONLY_FLAKY = 6
@@ -49,6 +52,7 @@ class Collector:
         self._damaged = False
         self._stopped = False
         self._accepted = False
+        self._expired = False
         self._arguments: Sequence[str] = ()
         self._started = datetime.datetime.now(datetime.UTC)
         self._clock = time.perf_counter()
@@ -83,13 +87,15 @@ class Collector:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if not self.verdicts and not self.broken:
             return
-        self.notes += self._remarks()
+        self.notes += [*self._remarks(), *self._notes_over()]
         try:
             self._save()  # first, since it is minutes of work; what becomes of accepting is added
             self._finish(session, exitstatus)
         except OSError as error:
             self.notes.append(f"cannot write {error.filename} ({error.strerror}): expect files are as they were; run again")
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+        if self._expired and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED, ONLY_FLAKY):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.verdicts or self.broken:
@@ -108,6 +114,7 @@ class Collector:
                 verdict,
                 crossref_runs=dict.fromkeys(self.plan.crossrefs, self._id),
                 accepted=self._accepted and verdict.change is not Change.FLAKY,
+                notes=tuple(str(note) for note in notes.of_overload(self.plan.notes, overload)),
             )
             for overload, verdict in self.verdicts.items()
         ]
@@ -209,6 +216,23 @@ class Collector:
             here = expect.head("", self.plan.environment)[1]
             remarks.append(f"the expect files were written by another torch or device ({differing}; here: {here})")
         return remarks
+
+    def _notes_over(self) -> list[str]:
+        """The notes of people that are gone or have expired."""
+        environment = self.plan.environment
+        file = shown(Path(self.plan.results).parent.parent / notes.NAME)
+        lines = []
+        try:
+            for note, state in states(self.plan, self.verdicts):
+                if state is NoteState.EXPIRED:
+                    self._expired = True
+                    over = f"this is torch {environment.release}, and it was to be over: renew or remove it in {file}"
+                    lines.append(f"note expired: {note.subject}: {note}; {over}")
+                elif state is NoteState.GONE and not environment.native_cpu:  # others are not the baseline's findings
+                    lines.append(f"note gone: {note.subject}: {note}; remove it from {file}")
+        except ExpectError as error:
+            lines.append(str(error))
+        return lines
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -66,6 +66,7 @@ class Row:
         not_run: in that case, why, in one line.
         crossref_runs: crossref -> the id of the run that its findings are from.
         accepted: whether the result was accepted.
+        notes: people's notes on it, a line each.
     """
 
     overload: str
@@ -74,6 +75,7 @@ class Row:
     not_run: str = ""
     crossref_runs: Mapping[str, str] = field(default_factory=dict)
     accepted: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def change(self) -> Change | None:

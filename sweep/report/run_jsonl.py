@@ -97,7 +97,7 @@ def _fields(plain: dict[str, Any], *left_out: str) -> dict[str, Any]:
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:
-    head = {"overload": row.overload, "run": row.run, "crossref_runs": dict(row.crossref_runs)}
+    head = {"overload": row.overload, "run": row.run, "crossref_runs": dict(row.crossref_runs), "notes": list(row.notes)}
     if row.verdict is None:
         return {**head, "status": "not-run", "not_run": row.not_run}
     return {
@@ -114,6 +114,7 @@ def _row_to_json(row: Row) -> dict[str, Any]:
 
 def _row_from_json(plain: dict[str, Any]) -> Row:
     head = {name: plain[name] for name in ("overload", "run", "crossref_runs")}
+    head["notes"] = tuple(plain["notes"])
     if "not_run" in plain:
         return Row(**head, not_run=plain["not_run"])
     verdict = Verdict(_result_from_json(plain), plain["expected"], plain["actual"], plain["partial"])

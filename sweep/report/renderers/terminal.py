@@ -149,11 +149,12 @@ def _slowest(run: Run) -> Iterator[str]:
 
 
 def _differing(run: Run) -> Iterator[str]:
-    """A line per overload that differs from its baseline or was not run, and per run a line with the number of the former."""
+    """A line per overload that differs from its baseline or was not run, with its notes; per run the number of the former."""
     differing = run.differing()
     for row in differing:
         if row.verdict is not None:
             yield f"{row.change!s:4} {row.overload}: {row.verdict.transition}"
+            yield from (f"     {note}" for note in row.notes)
     for row in run.rows:
         if row.verdict is None:
             yield f"not run {row.overload}: {row.not_run}"
