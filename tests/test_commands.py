@@ -81,9 +81,9 @@ def test_show_prints_a_call_that_can_be_pasted(command, tmp_path):
 
 def test_show_refuses_what_was_not_recorded(refused, tmp_path):
     folder = make_corpus(tmp_path / "corpus", encode("aten.abs.default", (torch.zeros(2),), {}, device="cpu", source="test"))
-    assert "there are some of: aten.abs.default" in refused("show", "abs", "--corpus", str(folder))
+    assert "there are some of: aten.abs.default" in refused("show", "abs", "0", "--corpus", str(folder))
     assert "there is no call 1" in refused("show", "aten.abs.default", "1", "--corpus", str(folder))
-    assert "run `make record`" in refused("show", "aten.abs.default", "--corpus", str(tmp_path))
+    assert "run `make record`" in refused("show", "aten.abs.default", "0", "--corpus", str(tmp_path))
 
 
 def test_record_refuses_what_would_do_harm(refused, tmp_path):
@@ -102,7 +102,7 @@ def test_record_refuses_tasks_that_there_are_not(refused, tmp_path):
 def test_show_says_how_to_load_values_that_are_too_many(command, tmp_path):
     tensor = torch.arange(100.0)
     folder = make_corpus(tmp_path / "corpus", encode("aten.abs.default", (tensor,), {}, device="cpu", source="test"))
-    completed = command("show", "aten.abs.default", "--corpus", str(folder))
+    completed = command("show", "aten.abs.default", "0", "--corpus", str(folder))
     text, loading = completed.stdout.split("# It has too many values to print", 1)
     assert "torch.ones((100,)" in text
     *statements, expression = loading.splitlines()[1:]

@@ -35,6 +35,7 @@ PARENT = (
     "sweep.execution.explanation",
     "sweep.operators",
     "sweep.operators.environment",
+    "sweep.operators.facts",
     "sweep.operators.module",
     "sweep.operators.overload",
 )
