@@ -68,6 +68,10 @@ class NotesError(UserError):
     """A file of notes that cannot be read; the message names the line or the section."""
 
 
+class ReproError(UserError):
+    """A finding of which no script can be written; the message says why."""
+
+
 class UnknownCrossRefError(UserError):
     """A crossref name that is not registered; the message lists the registered ones."""
 

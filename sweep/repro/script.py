@@ -1,0 +1,182 @@
+"""The script of one finding as text, its file name, and the body of an issue report that has it in it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweep.errors import ReproError
+from sweep.expect.known import KnownFinding
+from sweep.findings.ending import EndingKind
+from sweep.isolation import instruction_sets
+from sweep.repro.recipe import NoRecipe, Recipe, recipe_of
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+#: How an overload begins -> the module of torch that registers it, if ``import torch`` does not (torch 2.13).
+_MODULES = {
+    "_torch_testing.": "torch.testing._internal.custom_op_db",
+    "ao.": "torch._functorch._activation_offloading.offload_ops",
+    "bucketing.": "torch._inductor.fx_passes.bucketing",
+    "cplib.": "torch.distributed.tensor.experimental._context_parallel._cp_custom_ops",
+    "device_mesh.": "torch.distributed._ops.device_mesh",
+    "pippy.": "torch.distributed.pipelining._IR",
+    "prims.inductor_": "torch._inductor.inductor_prims",
+    "prims._inductor_": "torch._inductor.inductor_prims",
+    "prims._tensor_version": "torch._dynamo.tensor_version_op",
+    "quantized_decomposed.": "torch.ao.quantization.fx._decomposed",
+    "testlib.": "torch.testing._internal.hop_db",
+    "torch_attn.": "torch.nn.attention.varlen",
+    "torch_nn.": "torch.nn.modules.linear_cross_entropy",
+    **dict.fromkeys(
+        ("_dtensor.", "_inductor_test.", "flex_lib.", "fsdp.", "onnx.", "onnx_symbolic.", "streams.", "symm_mem."),
+        "torch._dynamo._trace_wrapped_higher_order_op",
+    ),
+    **dict.fromkeys(
+        ("_c10d_functional.", "_c10d_functional_autograd.", "c10d_functional."),
+        "torch.distributed._functional_collectives",
+    ),
+}
+
+#: How overloads begin that look a process group up by its name.
+_COLLECTIVES = ("c10d.", "_c10d_functional", "c10d_functional.", "cplib.", "_dtensor.", "symm_mem.")
+
+_PROCESS_GROUP = """
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=1)
+"""
+
+#: How a finding begins or ends that ends the process.
+_DEADLY = (EndingKind.CRASH.value, EndingKind.EXIT.value, EndingKind.TIMEOUT.value, EndingKind.HANGUP.value)
+
+_COMMENT = "  # with the recorded values: "
+
+
+def script_of(overload: str, finding: KnownFinding, head: str) -> str:
+    """The script of a finding.
+
+    Args:
+        overload: qualified name.
+        finding: the finding; its example is the call that the script makes.
+        head: the line of the expect file that says which torch, device and instruction sets wrote it.
+
+    Raises:
+        ReproError: no script can be written; the message is one line.
+    """
+    example, _, recorded = finding.example.partition(_COMMENT)
+    call = f"torch.ops.{overload}("
+    if not example.startswith(call) or not example.endswith(")") or example == f"{call}...)":
+        raise ReproError(f"{overload}, {finding.title}: no script can be written: its arguments cannot be printed")
+    try:
+        recipe = recipe_of(finding)
+    except NoRecipe as reason:
+        raise ReproError(f"{overload}, {finding.title}: no script can be written: {reason}") from None
+    parts = [
+        _docstring(overload, finding, head, is_exact=not recorded),
+        _preparation(overload, recipe),
+        _arguments(overload, example.removeprefix(call).removesuffix(")")),
+        *_body(recipe),
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def file_name(overload: str, number: int, finding: KnownFinding) -> str:
+    """The name of the file of a script, without any character that a shell takes for its own."""
+    words = re.sub(r"[^\w.=-]+", "-", finding.title).strip("-")
+    return f"{overload}-{number}-{words}.py"
+
+
+def ends_process(finding: KnownFinding) -> bool:
+    """Whether the call of a finding ends its process, or never ends."""
+    return finding.what.startswith(_DEADLY)
+
+
+def issue_of(overload: str, finding: KnownFinding, head: str, script: str) -> str:
+    """The body of an issue report in Markdown: what differs, the script, the torch and the CPU.
+
+    Args:
+        overload: qualified name.
+        finding: the finding.
+        head: as in :func:`script_of`.
+        script: its script.
+    """
+    sides = "\n".join(f"{label}: {text}" for label, text in finding.sides)
+    calls = f"{finding.calls} of {finding.total} calls{f', {finding.extent}' if finding.extent else ''}"
+    return (
+        f"### `{overload}`: {finding.title}\n\n"
+        f"It shows in {calls}. The smallest of them:\n\n```python\n{finding.example}\n```\n\n"
+        f"```\n{sides}\n```\n\n"
+        f"This script prints both sides and exits with 1 while they disagree:\n\n```python\n{script}```\n\n"
+        f"### Versions\n\n{head}\n\nCPU of this machine: {_cpu()}\n"
+    )
+
+
+def _cpu() -> str:
+    """The CPU's name as the system has it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return instruction_sets.architecture()
+    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return named[1] if named else instruction_sets.architecture()
+
+
+def _docstring(overload: str, finding: KnownFinding, head: str, *, is_exact: bool) -> str:
+    lines = [f"{overload}: {finding.title}", "", f"Seen with {head}:", ""]
+    lines += [f"    {label}: {text}" for label, text in finding.sides] or ["    (no more is known)"]
+    if ends_process(finding):
+        lines += ["", f"THIS SCRIPT DOES NOT END BY ITSELF: {finding.what}."]
+    if not is_exact:
+        lines += ["", "The recorded values are too many to print; these are others, and need not show it."]
+    lines += ["", "Prints both sides, and exits with 1 if they disagree, with 0 if they agree."]
+    text = "\n".join(lines).replace("\\", "\\\\").replace('"""', "'''")
+    return f'"""{text}\n"""'
+
+
+def _preparation(overload: str, recipe: Recipe) -> str:
+    """Imports and settings; the instruction sets come first, since kernels are chosen when torch is imported."""
+    pinned = "\n".join(
+        f'os.environ.setdefault("{name}", "{value}")' for name, value in instruction_sets.baseline().variables.items()
+    )
+    module = next((module for prefix, module in _MODULES.items() if overload.startswith(prefix)), None)
+    lines = [
+        "import importlib",
+        "import os",
+        "import sys",
+        "",
+        "# The instruction sets that the finding was made with: kernels are chosen by them when torch is imported.",
+        pinned,
+        "",
+        "import torch",
+        *recipe.imports,
+        *([f"import {module}  # registers the operator"] if module else []),
+    ]
+    if overload.startswith(_COLLECTIVES):
+        lines.append(_PROCESS_GROUP)
+    return "\n".join(lines)
+
+
+def _arguments(overload: str, text: str) -> str:
+    return (
+        f"OP = torch.ops.{overload}\n\n\n"
+        f'def arguments():\n    """New arguments of the call: positional ones, and those by keyword."""\n'
+        f"    return collected({text})\n\n\n"
+        "def collected(*args, **kwargs):\n    return list(args), kwargs\n"
+    )
+
+
+def _body(recipe: Recipe) -> Sequence[str]:
+    """The settings and the templates; what needs a function of a template stands before the last one."""
+    *parts, last = (_template(name) for name in recipe.templates)
+    settings = "\n".join(f"{name} = {value}" for name, value in recipe.settings.items())
+    late = "\n".join(f"{name} = {value}" for name, value in recipe.late.items())
+    head, _, tail = last.rpartition("\n\n\n")  # the functions of the last template, and the statements behind them
+    return [part for part in (settings, *parts, head, late, tail) if part]
+
+
+@functools.cache
+def _template(name: str) -> str:
+    return (_TEMPLATES / f"{name}.py.txt").read_text()
