@@ -38,7 +38,10 @@ _FAKE = (
     "from torch.fx.experimental.symbolic_shapes import ShapeEnv",
     _PYTREE,
 )
-_TABLES = ("from torch._decomp import core_aten_decompositions, global_decomposition_table",)
+_TABLES = (
+    "import importlib",
+    "from torch._decomp import core_aten_decompositions, global_decomposition_table",
+)
 _SYMBOLIC = (
     "from collections import Counter",
     "from torch._dispatch.python import enable_python_dispatcher",

@@ -49,7 +49,20 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=1)
 """
 
-#: How a finding begins or ends that ends the process.
+_EXCEPTHOOK = """
+
+
+def failed(*error):
+    \"\"\"Ends the process with 2: what this script itself raises says nothing about the two sides.\"\"\"
+    sys.__excepthook__(*error)
+    sys.stderr.flush()
+    os._exit(2)
+
+
+sys.excepthook = failed
+"""
+
+#: How a finding begins that ends the process.
 _DEADLY = (EndingKind.CRASH.value, EndingKind.EXIT.value, EndingKind.TIMEOUT.value, EndingKind.HANGUP.value)
 
 _COMMENT = "  # with the recorded values: "
@@ -131,7 +144,7 @@ def _docstring(overload: str, finding: KnownFinding, head: str, *, is_exact: boo
         lines += ["", f"THIS SCRIPT DOES NOT END BY ITSELF: {finding.what}."]
     if not is_exact:
         lines += ["", "The recorded values are too many to print; these are others, and need not show it."]
-    lines += ["", "Prints both sides, and exits with 1 if they disagree, with 0 if they agree."]
+    lines += ["", "Prints both sides; exits with 1 if they disagree, with 0 if they agree, with 2 if it fails itself."]
     text = "\n".join(lines).replace("\\", "\\\\").replace('"""', "'''")
     return f'"""{text}\n"""'
 
@@ -143,7 +156,6 @@ def _preparation(overload: str, recipe: Recipe) -> str:
     )
     module = next((module for prefix, module in _MODULES.items() if overload.startswith(prefix)), None)
     lines = [
-        "import importlib",
         "import os",
         "import sys",
         "",
@@ -156,7 +168,7 @@ def _preparation(overload: str, recipe: Recipe) -> str:
     ]
     if overload.startswith(_COLLECTIVES):
         lines.append(_PROCESS_GROUP)
-    return "\n".join(lines)
+    return "\n".join(lines) + _EXCEPTHOOK
 
 
 def _arguments(overload: str, text: str) -> str:
