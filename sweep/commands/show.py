@@ -87,10 +87,14 @@ def _overloads(arguments: argparse.Namespace) -> int:
         device = environment.device_type
         facts: dict[str, Facts] = sandbox.request("sweep.operators.origins:facts", names=names, devices=[device])
     folder = session.recorded_corpus(asked, environment)
+    try:
+        recorded, missing = corpus.read_manifest(folder)["overloads"], ""
+    except CorpusError as error:
+        recorded, missing = {}, str(error)
     for name in names:
         print(name)
         known = facts.get(name)
-        lines = [*_facts(known, environment), *_calls(folder, name), *_findings(name, baselines, people)]
+        lines = [*_facts(known, environment), *_calls(folder, name, recorded, missing), *_findings(name, baselines, people)]
         print("".join(f"  {line}\n" for line in lines))
     return 0
 
@@ -135,15 +139,17 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return [f"{first:{width}}  {'  '.join(rest)}".rstrip() for first, *rest in rows]
 
 
-def _calls(folder: Path, name: str) -> Iterator[str]:
-    """The number of recorded calls, by where they come from and by variant."""
-    try:
-        has_calls = name in corpus.read_manifest(folder)["overloads"]
-    except CorpusError as error:
-        yield f"recorded calls: unknown; {error}"
-        return
-    if not has_calls:
-        yield "recorded calls: none"
+def _calls(folder: Path, name: str, recorded: Mapping[str, Any], missing: str) -> Iterator[str]:
+    """The number of recorded calls, by where they come from and by variant.
+
+    Args:
+        folder: the corpus.
+        name: the overload.
+        recorded: the overloads that have recorded calls.
+        missing: why there is no corpus; empty if there is one.
+    """
+    if missing or name not in recorded:
+        yield f"recorded calls: {f'unknown; {missing}' if missing else 'none'}"
         return
     calls = corpus.load(folder, name)
     yield f"recorded calls: {len(calls)}"

@@ -81,26 +81,26 @@ def recipe_of(finding: KnownFinding) -> Recipe:
         case "fake":
             name = finding.form or "fake"
             settings["COMPARES_EMPTY"] = str(name == "cache")
-            return Recipe(("outcomes", "fake_tensors", name), settings, imports=_FAKE)
+            return Recipe(("values", "outcomes", "fake_tensors", name), settings, imports=_FAKE)
         case "decomposition":
             settings["DECOMPOSITION"] = repr(finding.form)
-            return Recipe(("outcomes", "decompositions", "decomposition"), settings, imports=_TABLES)
+            return Recipe(("values", "outcomes", "decompositions", "decomposition"), settings, imports=_TABLES)
         case "validation":
             return _validation(finding, settings)
         case "symbolic" | "unbacked":
             settings["SIZES"] = "DimDynamic.UNBACKED" if finding.crossref == "unbacked" else "DimDynamic.DUCK"
-            return Recipe(("outcomes", "symbolic"), settings, imports=_SYMBOLIC)
+            return Recipe(("values", "outcomes", "symbolic"), settings, imports=_SYMBOLIC)
         case "functionalize":
-            return Recipe(("outcomes", "fake_tensors", "functionalize"), settings, imports=_FUNCTIONALIZE)
+            return Recipe(("values", "outcomes", "fake_tensors", "functionalize"), settings, imports=_FUNCTIONALIZE)
         case "schema":
             fault = next(fault.value for fault in SchemaFault if finding.what.endswith(fault.value))
-            return Recipe(("outcomes", "schema"), {**settings, "FAULT": repr(fault)})
+            return Recipe(("values", "schema"), {"FAULT": repr(fault)})
         case "equivalence":
             return _equivalence(finding, settings)
         case "bounds":
             if finding.what.rpartition(" ")[0].endswith(" output"):
                 raise NoRecipe("memory behind a result belongs to torch's allocator")
-            return Recipe(("outcomes", "bounds"), settings, imports=(_PYTREE,))
+            return Recipe(("values", "bounds"), imports=(_PYTREE,))
         case other:
             return _call(finding, settings) if other == CALL else _unknown(other)
 
@@ -111,12 +111,12 @@ def _unknown(crossref: str) -> Recipe:
 
 def _validation(finding: KnownFinding, settings: dict[str, str]) -> Recipe:
     if finding.form == "eager":
-        return Recipe(("outcomes", "eager"), settings)
+        return Recipe(("values", "outcomes", "eager"), settings)
     if finding.form == "fake":
         late = {"PREDICTED": "on_fake_tensors"}
-        return Recipe(("outcomes", "fake_tensors", "validation"), settings, late, _FAKE)
+        return Recipe(("values", "outcomes", "fake_tensors", "validation"), settings, late, _FAKE)
     settings["DECOMPOSITION"] = repr(_INDUCTOR if finding.form == _INDUCTOR else "")
-    return Recipe(("outcomes", "decompositions", "validation"), settings, {"PREDICTED": "decomposed"}, _TABLES)
+    return Recipe(("values", "outcomes", "decompositions", "validation"), settings, {"PREDICTED": "decomposed"}, _TABLES)
 
 
 def _equivalence(finding: KnownFinding, settings: dict[str, str]) -> Recipe:
@@ -128,7 +128,7 @@ def _equivalence(finding: KnownFinding, settings: dict[str, str]) -> Recipe:
     predicted, actual, is_exact = _FORMS[finding.form]
     labels = tuple(label for label, _ in finding.sides) or (finding.form, "real")
     settings |= {"IS_EXACT": str(is_exact), "LABELS": repr(labels if len(labels) > 1 else (*labels, "real"))}
-    return Recipe(("outcomes", "equivalence"), settings, {"PREDICTED": predicted, "ACTUAL": actual}, (_PYTREE,))
+    return Recipe(("values", "outcomes", "equivalence"), settings, {"PREDICTED": predicted, "ACTUAL": actual}, (_PYTREE,))
 
 
 def _call(finding: KnownFinding, settings: dict[str, str]) -> Recipe:
@@ -136,4 +136,4 @@ def _call(finding: KnownFinding, settings: dict[str, str]) -> Recipe:
         raise NoRecipe("what the call changes is state of the process, which only the harness looks at")
     if finding.what == EndingKind.OVERLOAD_TIMEOUT.value:
         raise NoRecipe("all calls together take too long, not this one")
-    return Recipe(("outcomes", "call"), settings)
+    return Recipe(("values", "outcomes", "call"), settings)

@@ -93,7 +93,7 @@ def script_of(overload: str, finding: KnownFinding, head: str) -> str:
         _arguments(overload, example.removeprefix(call).removesuffix(")")),
         *_body(recipe),
     ]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
 def file_name(overload: str, number: int, finding: KnownFinding) -> str:
