@@ -93,8 +93,7 @@ def recipe_of(finding: KnownFinding) -> Recipe:
         case "functionalize":
             return Recipe(("values", "outcomes", "fake_tensors", "functionalize"), settings, imports=_FUNCTIONALIZE)
         case "schema":
-            fault = next(fault.value for fault in SchemaFault if finding.what.endswith(fault.value))
-            return Recipe(("values", "schema"), {"FAULT": repr(fault)})
+            return _schema(finding)
         case "equivalence":
             return _equivalence(finding, settings)
         case "bounds":
@@ -107,6 +106,13 @@ def recipe_of(finding: KnownFinding) -> Recipe:
 
 def _unknown(crossref: str) -> Recipe:
     raise NoRecipe(f"there is no template for the crossref {crossref} yet")
+
+
+def _schema(finding: KnownFinding) -> Recipe:
+    fault = next((fault.value for fault in SchemaFault if finding.what.endswith(fault.value)), None)
+    if fault is None:
+        raise NoRecipe("it says nothing about the schema")
+    return Recipe(("values", "schema"), {"FAULT": repr(fault)})
 
 
 def _validation(finding: KnownFinding, settings: dict[str, str]) -> Recipe:
