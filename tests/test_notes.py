@@ -165,23 +165,34 @@ def test_a_note_is_printed_under_the_line_of_its_overload_and_comes_back_from_th
         assert "new  aten.abs.default: agrees -> fake: output 0 dtype\n     note: why\n" in terminal.render(each)
 
 
-def test_a_whole_run_prints_notes_and_accepting_keeps_them(tmp_path):
+def test_accepting_keeps_the_file_of_notes(tmp_path):
+    (tmp_path / "results").mkdir()
+    file = tmp_path / "results" / notes.NAME
+    file.write_text(FILE)
+    verdicts = [verdict_of(GOOD, BASELINE)]
+    status, collector, _ = finish(tmp_path, verdicts, accept=True, status=pytest.ExitCode.OK, notes=notes.read(file.parent))
+    assert status == pytest.ExitCode.OK
+    assert any(note.startswith("accepted: ") and "aten.expect" in note for note in collector.notes)
+    assert file.read_text() == FILE
+
+
+def test_a_whole_run_prints_notes_and_refuses_a_malformed_file(tmp_path):
     call = encode(NAME, (torch.zeros(2),), {}, device="cpu", source="test")
     make_corpus(tmp_path / "corpus", call)
     results = tmp_path / "results"
     file = expect.ExpectFile(head=["x"], sections={NAME: BASELINE})
     expect.write(results / RELEASE / "cpu", {"aten": file}, whole=True)
-    text = f'[{NAME}]\nreason = "the meta function is old"\nexpires = "2.0"\n'
+    text = f'[{NAME}."fake: output 0 dtype"]\nreason = "the meta function is old"\nexpires = "2.0"\n'
     (results / notes.NAME).write_text(text)
-    failed = sweep(tmp_path, results, "--ops", NAME)
+    part = ["--ops", NAME, "--crossref", "fake"]  # the fastest there is
+    failed = sweep(tmp_path, results, *part)
     assert failed.returncode == 1, failed.stdout
-    assert failed.stdout.count("note: the meta function is old (until torch 2.0)") == 3  # the failure, the summary, the remark
-    assert "note gone: aten.abs.default" in failed.stdout
-    accepted = sweep(tmp_path, results, "--ops", NAME, accept=True)
-    assert accepted.returncode == 0, accepted.stdout
-    assert (results / notes.NAME).read_text() == text
+    assert (
+        failed.stdout.count("note on fake: output 0 dtype: the meta function is old (until torch 2.0)") == 3
+    )  # the failure, the summary, the remark
+    assert "note gone: aten.abs.default, fake: output 0 dtype: " in failed.stdout
     (results / notes.NAME).write_text("[aten\n")
-    refused = sweep(tmp_path, results, "--ops", NAME)
+    refused = sweep(tmp_path, results, *part)
     assert refused.returncode == 4
     assert "notes.toml is not TOML" in refused.stderr
     assert "at line 1" in refused.stderr
