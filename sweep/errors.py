@@ -92,6 +92,14 @@ class NotACallError(UserError):
     """Python text that is not a call of an overload, or whose arguments cannot be constructed or recorded."""
 
 
+class SearchedFileError(UserError):
+    """A file of searched calls that cannot be read or written."""
+
+
+class MissingExtraError(UserError):
+    """A command that needs a library which is not installed."""
+
+
 # --- what happens to a child process -----------------------------------------------------------------------------------
 
 

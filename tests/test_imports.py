@@ -23,6 +23,12 @@ CHILD = (
     "sweep.recording.recorded",
     "sweep.recording.recorder",
     "sweep.recording.tasks",
+    "sweep.search.measuring",
+    "sweep.search.mutations",
+    "sweep.search.plain",
+    "sweep.search.predictions",
+    "sweep.search.searching",
+    "sweep.search.work",
 )
 
 #: Modules of those packages that the parent uses too.

@@ -22,7 +22,12 @@ _SOURCES = (
     _ROOT / "sweep" / "execution" / "process_state.py",
     _ROOT / "sweep" / "execution" / "settings.py",
     _ROOT / "sweep" / "isolation" / "instruction_sets.py",
+    _ROOT / "sweep" / "search" / "plain.py",
+    _ROOT / "sweep" / "search" / "stored.py",
 )
+
+#: The files of a folder that count: code, and the calls that a search has found.
+_PATTERNS = ("*.py", "*.json")
 
 
 def fingerprint(environment: Environment) -> dict[str, Any]:
@@ -39,8 +44,12 @@ def fingerprint(environment: Environment) -> dict[str, Any]:
         "python": environment.python,
         "numpy": environment.numpy,
         "libraries": dict(environment.libraries),
-        "sources": files.digest(path for root in _SOURCES for path in (sorted(root.rglob("*.py")) if root.is_dir() else [root])),
+        "sources": files.digest(path for root in _SOURCES for path in _files(root)),
     }
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(path for pattern in _PATTERNS for path in root.rglob(pattern)) if root.is_dir() else [root]
 
 
 def is_fresh(folder: Path, environment: Environment) -> bool:

@@ -1,0 +1,157 @@
+"""The search for calls of one overload that reach branches which no call has reached, guided by what mutated calls reach.
+
+Mutating lives in ``mutations``, measuring in ``measuring``. Runs in a child.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from random import Random
+
+import torch
+
+from sweep.calls.call import Call, Recorded
+from sweep.calls.codec import build
+from sweep.calls.selection import cover
+from sweep.calls.values import features
+from sweep.execution.process_state import StateGuard
+from sweep.operators import process_group
+from sweep.progress import Activity, Phase, Progress
+from sweep.recording.attempts import Attempts
+from sweep.search.measuring import Meter
+from sweep.search.mutations import Mutator
+from sweep.search.plain import PlainCall, call_of, plain, pruned
+from sweep.search.predictions import Predictions
+from sweep.search.table import Found
+
+_PREDICTION, _ATTEMPT = Phase(Activity.PREDICTION), Phase(Activity.ATTEMPT)
+
+#: The most known calls of an overload that are mutated, and their largest number of tensor elements.
+_BASES, _LARGEST_BASE = 24, 2000
+
+#: After so many calls that the kernel refused, a branch that only such calls reach is no longer a reason to try one.
+_REFUSALS = 25
+
+#: How often a call that has itself reached something new is mutated, rather than any known one.
+_PREFERENCE = 0.6
+
+
+class Search:
+    """Searches calls of one overload.
+
+    Args:
+        name: qualified name of the overload.
+        op: the overload.
+        known: its known calls.
+        meter: measures predictions.
+        reached: numbers of the branches that some call of any overload reaches; what is found is added.
+        literals: constants to try as options.
+        progress: is told the number of each mutated call before it is made, and what is found.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        op: torch._ops.OpOverload,
+        known: Sequence[Call],
+        meter: Meter,
+        reached: set[int],
+        literals: Sequence[str | int],
+        progress: Progress,
+    ) -> None:
+        self._name, self._meter, self._reached, self._progress = name, meter, reached, progress
+        process_group.ensure_for(name)
+        self._mutator, self._predictions, self._guard = Mutator(op, literals), Predictions(op), StateGuard()
+        self._attempts = Attempts(name, op, "cpu")
+        self._bases = [plain(call) for call in _bases(known)]
+        self._fresh: list[PlainCall] = []  # mutated calls that have reached what no earlier one of this overload did
+        self._tried: set[str] = set()
+        self._refusals: Counter[int] = Counter()
+        self._own: set[int] = set()
+        self.found: list[Found] = []
+
+    def resume(self, found: Sequence[Found]) -> None:
+        """Takes over what a process before this one has found."""
+        for one in found:
+            self._reached.update(one.branches)
+            self._fresh.append(one.call)
+            self.found.append(one)
+
+    def run(self, numbers: Sequence[int], skip: Collection[int], round_number: int, seconds: float) -> int:
+        """Tries mutated calls.
+
+        Args:
+            numbers: their numbers, which seed their choices.
+            skip: numbers that ended a process.
+            round_number: number of times that this overload was searched before.
+            seconds: time after which the rest is left.
+
+        Returns:
+            How many were tried.
+        """
+        started = time.monotonic()
+        if not self._bases:
+            return 0
+        for tried, number in enumerate(numbers):
+            if time.monotonic() - started > seconds:
+                return tried
+            if number not in skip:
+                self._try(number, Random(f"{self._name} {round_number} {number}"))
+        return len(numbers)
+
+    def _try(self, number: int, random: Random) -> None:
+        """Mutates a call, and keeps it if it reaches something new and the kernel accepts it."""
+        prefers = self._fresh and random.random() < _PREFERENCE
+        data = self._mutator.mutated(random.choice(self._fresh if prefers else self._bases), random)
+        text = json.dumps(data, sort_keys=True)
+        if data is None or text in self._tried:
+            return
+        self._tried.add(text)
+        data = pruned(data)
+        branches = self._branches(data, number)
+        new = branches - self._reached
+        if new and min(self._refusals[branch] for branch in new) < _REFUSALS:
+            self._progress.beat(number, _ATTEMPT)
+            if self._is_accepted(data):
+                self._reached |= new
+                self._fresh.append(data)
+                self.found.append(Found(data, tuple(sorted(new))))
+                self._progress.checkpoint((number, self.found[-1]))
+            else:
+                self._refusals.update(new)
+        elif not branches <= self._own and not new:
+            self._fresh.append(data)
+        self._own |= branches
+
+    def _branches(self, data: PlainCall, number: int) -> set[int]:
+        """What the predictions of a call reach; nothing if the call cannot be built."""
+        self._progress.beat(number, _PREDICTION)
+        try:
+            call = call_of(self._name, data, "searched")
+            build(call, "cpu")
+        except Exception:  # such as strides that a layout does not have: there is no such call
+            return set()
+        finally:
+            self._guard.restore()
+        self._meter.reset()
+        with self._meter.measured():
+            self._predictions.make(call)
+        self._guard.restore()
+        return self._meter.new().branches
+
+    def _is_accepted(self, data: PlainCall) -> bool:
+        """Whether the real kernel returns for a call and keeps to the memory of its tensors."""
+        args, kwargs = build(call_of(self._name, data, "searched"), "cpu")
+        before = len(self._attempts.kept)
+        self._attempts(args, kwargs, "searched")
+        return len(self._attempts.kept) > before
+
+
+def _bases(known: Sequence[Call]) -> list[Call]:
+    """Known calls that show every kind of argument, the smallest of each."""
+    small = [call for call in known if call.number_of_elements() <= _LARGEST_BASE and call.recorded is Recorded.RETURNED]
+    small.sort(key=lambda call: (call.number_of_elements() < 2, call.number_of_elements(), call.key()))
+    return [small[at] for at in cover([features(call) for call in small], [1] * len(small), _BASES)]
