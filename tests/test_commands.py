@@ -89,6 +89,7 @@ def test_show_refuses_what_was_not_recorded(refused, tmp_path):
 def test_record_refuses_what_would_do_harm(refused, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     assert "--corpus DIR" in refused("record", "--only", "x")
+    assert "--corpus DIR" in refused("record", "--pairs")
     assert "at least 1 process" in refused("record", "--workers", "0", "--corpus", str(tmp_path / "corpus"))
     assert "is not empty and not a corpus" in refused("record", "--only", "x", "--corpus", str(tmp_path))
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sweep.calls import corpus
+from sweep.calls.call import COMBINED
 from sweep.findings.kind import Access
 from sweep.recording.journal import Journal
 from sweep.recording.outcome import TaskOutcome
@@ -103,7 +104,8 @@ def test_a_summary_has_counts_lost_processes_and_the_slowest_tasks(tmp_path):
 # --- a recording that is stopped ---------------------------------------------------------------------------------------
 
 GLOBS = [*(f"opinfo:op_db/*/{name}/float32" for name in ("abs", "cumsum", "sort", "max_pool2d*", "nn.functional.max_unpool2d"))]
-ONLY = [part for glob in (*GLOBS, "overload_variants:aten.sort*", "tensor_variants:aten.sort*") for part in ("--only", glob)]
+DERIVED = [f"{module}:aten.sort*" for module in ("overload_variants", "tensor_variants", "pairs")]
+ONLY = ["--pairs", *(part for glob in (*GLOBS, *DERIVED) for part in ("--only", glob))]
 
 
 def recording(folder):
@@ -149,6 +151,8 @@ def test_a_recording_that_was_killed_goes_on_and_makes_the_same_corpus(tmp_path)
     assert after[: len(before)] == before
     assert tasks_in(after) == tasks_in(ended(whole))
     assert calls(killed) == calls(whole)
+    assert COMBINED in {call["variant"] for call in calls(whole)["aten.sort.default"]}
+    assert "pairs of mutations of one call's arguments:\n" in (whole / "corpus.log").read_text()
     assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from opinfo_adapters.derived.arguments import OMITTED, converted, type_of, unbound
+from opinfo_adapters.derived.memory_formats import reversed_order, sliced
 from opinfo_adapters.derived.schema_guesses import guesses_for
 from opinfo_adapters.derived.selection import representatives
-from opinfo_adapters.derived.tensor_variants import sliced, transposed
 from sweep.calls.call import Call
 from sweep.calls.codec import build
 from sweep.calls.tensors import is_strided
@@ -182,7 +182,7 @@ def _empty(result: torch.Tensor) -> torch.Tensor | None:
 
 
 def _transposed(result: torch.Tensor) -> torch.Tensor | None:
-    return transposed(_same(result)) if is_strided(result) else None
+    return reversed_order(_same(result)) if is_strided(result) else None
 
 
 def _sliced(result: torch.Tensor) -> torch.Tensor | None:

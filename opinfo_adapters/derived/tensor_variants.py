@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from opinfo_adapters.derived import memory_formats
 from opinfo_adapters.derived.selection import representatives
 from sweep.calls.call import Call, TensorData
 from sweep.calls.codec import build
@@ -100,63 +101,9 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [t for v in value for t in _tensors(v)] if isinstance(value, list) else []
 
 
-def transposed(tensor: torch.Tensor) -> torch.Tensor | None:
-    """The dimensions in the opposite order in memory; ``None`` for fewer than two."""
-    if tensor.dim() < 2:
-        return None
-    backwards = tuple(range(tensor.dim()))[::-1]
-    return tensor.permute(backwards).clone(memory_format=torch.contiguous_format).permute(backwards)
-
-
 def _channels_last(tensor: torch.Tensor) -> torch.Tensor | None:
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     return tensor.contiguous(memory_format=formats[tensor.dim()]) if tensor.dim() in formats else None
-
-
-def sliced(tensor: torch.Tensor) -> torch.Tensor | None:
-    """Every second element of the last dimension of a larger tensor, from the second one on; ``None`` without dimensions."""
-    if not tensor.dim():
-        return None
-    larger = tensor.new_zeros((*tensor.shape[:-1], 2 * tensor.shape[-1] + 1))
-    part = larger[..., 1::2]
-    part.copy_(tensor)
-    return part
-
-
-def _expanded(tensor: torch.Tensor) -> torch.Tensor | None:
-    """The first slice of the first dimension of more than one, repeated."""
-    for dim, size in enumerate(tensor.shape):
-        if size > 1:
-            return tensor.narrow(dim, 0, 1).expand(tensor.shape)
-    return None
-
-
-def _odd_ones(tensor: torch.Tensor) -> torch.Tensor | None:
-    """Strides that no contiguous tensor has, of dimensions of size 1."""
-    if 1 not in tensor.shape or not tensor.numel():
-        return None
-    strides = [7 if size == 1 else stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
-    return tensor.as_strided(tensor.shape, strides)
-
-
-def _conj(tensor: torch.Tensor) -> torch.Tensor | None:
-    return _on_changed_storage(tensor, torch.conj_physical).conj() if tensor.is_complex() and not tensor.is_conj() else None
-
-
-def _neg(tensor: torch.Tensor) -> torch.Tensor | None:
-    if tensor.dtype not in _NEGATED or tensor.is_neg():
-        return None
-    return torch._neg_view(_on_changed_storage(tensor, torch.neg))
-
-
-#: The dtypes that torch can negate, and can therefore resolve a negative bit of; not smaller floating-point types.
-_NEGATED = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex32, torch.complex64, torch.complex128}
-
-
-def _on_changed_storage(tensor: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """A tensor with the same metadata on a changed copy of its storage; a lazy bit on top of it undoes the change."""
-    whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
-    return change(whole).as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
 
 def _empty(tensor: torch.Tensor) -> torch.Tensor | None:
@@ -174,13 +121,13 @@ def _other_dtype(tensor: torch.Tensor) -> torch.Tensor | None:
 
 #: Name of a variant, as findings have it -> the variant of a tensor, or ``None`` if it does not apply.
 VARIANTS: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
-    "permuted": transposed,
+    "permuted": memory_formats.reversed_order,
     "channels_last": _channels_last,
-    "sliced": sliced,
-    "expanded": _expanded,
-    "size1_strides": _odd_ones,
-    "conj": _conj,
-    "neg": _neg,
+    "sliced": memory_formats.sliced,
+    "expanded": memory_formats.expanded,
+    "size1_strides": memory_formats.odd_unit_strides,
+    "conj": memory_formats.conjugated,
+    "neg": memory_formats.negated,
     "empty": _empty,
     "0d": _no_dimensions,
     "mixed_dtypes": _other_dtype,

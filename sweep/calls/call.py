@@ -16,6 +16,9 @@ from typing import Any, NotRequired, TypedDict
 #: (``c10/core/alignment.h``): vectorized kernels rely on it.
 ALIGNMENT = 64
 
+#: Name of the variant of calls that are varied in several ways at once.
+COMBINED = "combined"
+
 
 class Unrecordable(Exception):
     """An argument has no plain-data form. The message is a short reason without anything that differs from call to call."""

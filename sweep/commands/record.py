@@ -22,6 +22,8 @@ def add(commands: Any) -> None:
     only = "only tasks that match, as 'opinfo:*/float32'; needs --corpus"
     parser.add_argument("--only", action="append", metavar="GLOB", help=only)
     parser.add_argument("--corpus", metavar="DIR", help="where to put it (default: in the work folder)")
+    pairs = "also combine unusual arguments of each overload in pairs, which takes as long again; needs --corpus"
+    parser.add_argument("--pairs", action="store_true", help=pairs)
     parser.set_defaults(run=run)
 
 
@@ -29,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Records."""
     if arguments.only and not arguments.corpus:
         raise UsageError("--only records a part, which must not replace the whole corpus: name another folder with --corpus DIR")
+    if arguments.pairs and not arguments.corpus:
+        raise UsageError("--pairs records calls that the baseline does not know: name another folder with --corpus DIR")
     if arguments.workers < 1:
         raise UsageError(f"--workers {arguments.workers}: at least 1 process has to record")
     asked = options.of(arguments)
@@ -38,5 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{folder} is not empty and not a corpus: name another folder")
     scratch = scratch_folder(session.absolute_work(asked))
     with session.corpus_lock(folder):
-        recording.record(folder, environment, workers=arguments.workers, scratch=scratch, only=arguments.only)
+        recording.record(
+            folder, environment, workers=arguments.workers, scratch=scratch, only=arguments.only, pairs=arguments.pairs
+        )
     return 0

@@ -8,7 +8,7 @@ unnoticed, and so does every read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from sweep.calls import redzones
-from sweep.calls.call import Recorded
+from sweep.calls.call import COMBINED, Call, Recorded
 from sweep.calls.new_memory import filled, is_overrun
 from sweep.calls.recipes import is_opaque
 from sweep.calls.redzones import Filling, Redzone, WritesOutside
@@ -46,6 +46,10 @@ class CrossRef(protocol.CrossRef):
     precedes = True
     population = Population.COMPARED
     cpu_only = "redzones lie in the memory of the CPU"
+
+    def selected(self, calls: Sequence[Call]) -> Collection[int]:
+        """The positions of all calls but combined variants: the recording has made each of those between redzones."""
+        return [at for at, call in enumerate(calls) if call.variant != COMBINED]
 
     @contextmanager
     def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:

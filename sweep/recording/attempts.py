@@ -29,7 +29,7 @@ from sweep.findings.ending import EndingKind, ending_of
 from sweep.findings.kind import Access
 from sweep.operators import process_group
 from sweep.progress import Activity, Phase, Progress
-from sweep.recording.outcome import AttemptPlan
+from sweep.recording.outcome import AttemptPlan, PairCounts
 
 #: A call of more tensor elements is not attempted: it would cost more than it shows.
 LARGEST = 200_000
@@ -74,6 +74,7 @@ class Attempts:
         kept: the calls that were accepted, in order.
         kept_guesses: for each of them, whether it goes back to a schema guess.
         kept_refused: some of the calls that the kernel refused, in order.
+        pairs: what became of the pairs of mutations, if the derivation has any.
         out_of_bounds: how a call used memory outside of its tensors -> the smallest such call.
     """
 
@@ -89,6 +90,7 @@ class Attempts:
         self.kept_guesses: list[bool] = []
         self.kept_refused: list[Call] = []
         self.out_of_bounds: dict[Access, Call] = {}
+        self.pairs = PairCounts()
         self._refusals: Counter[tuple[type[BaseException], str]] = Counter()  # (class, sentence)
         self._name, self._op, self._device = name, op, device
         self._progress, self._plan = progress or Progress(), plan or AttemptPlan()

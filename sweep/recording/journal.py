@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sweep.files import replace
 from sweep.findings.kind import Access
-from sweep.recording.outcome import TaskOutcome
+from sweep.recording.outcome import PairCounts, TaskOutcome
 from sweep.recording.stages import GUESSED, Task
 
 #: Number of the slowest tasks that a summary lists.
@@ -118,12 +118,16 @@ class Journal:
     def summary(self) -> str:
         """The counts and the slowest tasks as text."""
         counts = self.counts()
+        pairs = sum((finished.outcome.pairs for finished in self.tasks.values()), PairCounts())
         slowest = sorted(self.tasks.items(), key=lambda item: -item[1].seconds)[:_SLOWEST]
         seconds = " + ".join(f"{s:.0f}" for s in self.stages) or "no"
         sections = {
             "derived calls that were refused": _count_lines(counts["refused"]),
             "calls that write or read outside of their arguments, one per overload": self._out_of_bounds(),
             "calls without a plain-data form": _count_lines(counts["unrecordable"]),
+            "pairs of mutations of one call's arguments": [
+                f"{number:7} {state}" for state, number in asdict(pairs).items() if number
+            ],
             "slowest tasks, in seconds": [f"{finished.seconds:7.1f} {task}" for task, finished in slowest],
             "lost processes, and what they were doing": _count_lines(counts["lost"]),
             "samples that could not be generated or run": _count_lines(counts["failures"]),

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sweep.findings.kind import Access
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """What became of the pairs of mutations that a derivation was to cover.
+
+    Attributes:
+        covered: those that a kept call has.
+        infeasible: those that the kernel refuses.
+        left: those for which there was no room.
+    """
+
+    covered: int = 0
+    infeasible: int = 0
+    left: int = 0
+
+    def __add__(self, other: PairCounts) -> PairCounts:
+        return PairCounts(self.covered + other.covered, self.infeasible + other.infeasible, self.left + other.left)
 
 
 @dataclass(frozen=True)
@@ -21,6 +39,7 @@ class TaskOutcome:
         failures: description -> number of samples that could not be generated or run.
         out_of_bounds: how a call used memory outside of its arguments -> the smallest such call, printed.
         refusal: the most frequent error of a derivation that found the first call of nothing; else empty.
+        pairs: what became of the pairs of mutations, if the task has any.
     """
 
     dispatched: int = 0
@@ -30,6 +49,7 @@ class TaskOutcome:
     failures: Mapping[str, int] = field(default_factory=dict)
     out_of_bounds: Mapping[Access, str] = field(default_factory=dict)
     refusal: str = ""
+    pairs: PairCounts = PairCounts()
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as JSON data."""
@@ -41,6 +61,7 @@ class TaskOutcome:
             "failures": dict(self.failures),
             "out_of_bounds": {kind.value: text for kind, text in self.out_of_bounds.items()},
             "refusal": self.refusal,
+            "pairs": asdict(self.pairs),
         }
 
     @classmethod
@@ -53,7 +74,7 @@ class TaskOutcome:
         """
         out_of_bounds = {Access(kind): text for kind, text in data["out_of_bounds"].items()}
         names = ("dispatched", "calls", "refused", "unrecordable", "failures", "refusal")
-        return cls(**{name: data[name] for name in names}, out_of_bounds=out_of_bounds)
+        return cls(**{name: data[name] for name in names}, out_of_bounds=out_of_bounds, pairs=PairCounts(**data["pairs"]))
 
 
 @dataclass(frozen=True)

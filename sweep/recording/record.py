@@ -37,6 +37,7 @@ def record(
     workers: int,
     scratch: Path,
     only: list[str] | None = None,
+    pairs: bool = False,
     out: TextIO = sys.stderr,
 ) -> dict[str, Any]:
     """Run every task of every adapter and derivation, and replace the corpus in a folder.
@@ -49,6 +50,7 @@ def record(
         workers: number of recording processes.
         scratch: where processes get their working folders.
         only: globs of the tasks to run, for a partial corpus.
+        pairs: also derive calls that combine unusual arguments in pairs.
         out: where progress is shown.
 
     Returns:
@@ -61,7 +63,7 @@ def record(
             unchanged.
     """
     try:
-        return _Recording(folder, environment, workers, scratch, only, out).run()
+        return _Recording(folder, environment, workers, scratch, only, out, pairs=pairs).run()
     except OSError as error:
         path = error.filename or folder
         raise CorpusError(f"cannot write {path} ({error.strerror}): make room, and record again") from error
@@ -71,18 +73,27 @@ class _Recording:
     """One recording. Arguments as for :func:`record`."""
 
     def __init__(
-        self, folder: Path, environment: Environment, workers: int, scratch: Path, only: list[str] | None, out: TextIO
+        self,
+        folder: Path,
+        environment: Environment,
+        workers: int,
+        scratch: Path,
+        only: list[str] | None,
+        out: TextIO,
+        *,
+        pairs: bool,
     ) -> None:
         self._folder, self._environment, self._workers = folder, environment, workers
         self._scratch, self._only, self._out = scratch, only, out
         self._making = folder.with_name(f"{folder.name}.making")
         self._log = folder.with_name(f"{folder.name}.log")
         self._fingerprint = fingerprint(environment)
+        self._stages = range(len(STAGES) + pairs)  # stage 0 are the adapters, and pairs come last
 
     def run(self) -> dict[str, Any]:
         """Record, or resume, and put the corpus in place."""
         resume = self._making.exists()
-        identity = {"fingerprint": self._fingerprint, "only": self._only}
+        identity = {"fingerprint": self._fingerprint, "only": self._only, "stages": len(self._stages)}
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         with Journal(self._folder.with_name(f"{self._folder.name}.jsonl"), identity, resume=resume) as journal:
             if resume and not journal.tasks:
@@ -112,10 +123,9 @@ class _Recording:
         for merged in self._making.glob("*.npz"):
             merged.unlink()
         merger = Merger(self._making)
-        stages = range(len(STAGES) + 1)
         with ExitStack() as stack:
             sandboxes = [stack.enter_context(self._sandbox()) for _ in range(self._workers)]
-            for stage in stages:
+            for stage in self._stages:
                 shards = self._shards(stage)
                 shards.mkdir(exist_ok=True)
                 if stage >= len(journal.stages):
@@ -127,7 +137,7 @@ class _Recording:
             overloads = merger.overloads()
             refusals = {name: refusal for name, refusal in journal.refusals().items() if name not in overloads}
             reasons = self._reasons(sandboxes[0], list(overloads), refusals)
-        for stage in stages:
+        for stage in self._stages:
             shutil.rmtree(self._shards(stage))
         (self._making / INDEX).unlink()
         for name in merger.index.keys() - overloads.keys():  # nothing of it returned: it is not called, and says why

@@ -15,7 +15,7 @@ from sweep.errors import ChildDiedError, ProcessUnusableError, SweepError
 from sweep.findings.ending import Ending, EndingKind
 from sweep.progress import Activity, Phase
 from sweep.recording.outcome import AttemptPlan
-from sweep.recording.stages import GUESSED, Task
+from sweep.recording.stages import GUESSED, PAIRS, Task
 
 #: Number of attempts of one task that may end their process; after one more, the rest is not tried.
 MAX_SKIPPED = 4
@@ -124,9 +124,9 @@ class Run:
         return replace(self, skip=(*self.skip, failure.attempt))
 
     def _may_be_kept(self, failure: Failure) -> bool:
-        """Whether a crash may be worth keeping: one per task, of the device under test, and not of a guess."""
+        """Whether a crash may be worth keeping: one per task, of the device under test, where no attempt depends on another."""
         is_own = failure.ending in _OWN_CRASHES and failure.activity is Activity.ATTEMPT
-        return is_own and self.task.module != GUESSED and not self.crashes
+        return is_own and self.task.module not in (GUESSED, PAIRS) and not self.crashes
 
     def _resolved(self, *, crashes_again: bool) -> Run:
         """The full run once it is known whether the suspect crashes every time."""

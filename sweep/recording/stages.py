@@ -10,9 +10,12 @@ GUESSED = "schema_guesses"
 #: Name of the derivation that carries calls over to other overloads of the operator.
 OVERLOAD_VARIANTS = "overload_variants"
 
+#: Name of the derivation that covers pairs of unusual arguments, which runs only where that is asked for.
+PAIRS = "pairs"
+
 #: The modules of ``opinfo_adapters.derived`` in the order in which they run, after the adapters. Overload variants come twice: an
 #: overload that only schema guesses reach has variants too.
-STAGES = (OVERLOAD_VARIANTS, GUESSED, OVERLOAD_VARIANTS, "tensor_variants")
+STAGES = (OVERLOAD_VARIANTS, GUESSED, OVERLOAD_VARIANTS, "tensor_variants", PAIRS)
 
 #: Number of incidental calls (see ``recorder``) that are kept per overload and dtype.
 INCIDENTAL = 48

@@ -116,6 +116,7 @@ def _derive(task: Task, device: str, file: Path, recorded: RecordedCalls, progre
         refused=dict(refused),
         out_of_bounds={kind: written(call, "cpu")[0] for kind, call in attempts.out_of_bounds.items()},
         refusal="" if attempts.kept or recorded.is_called(task.name) else attempts.most_frequent_refusal(),
+        pairs=attempts.pairs,
     )
 
 
