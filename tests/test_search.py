@@ -15,6 +15,7 @@ import torch
 
 from opinfo_adapters import searched
 from sweep import __main__
+from sweep.commands import coverage, search
 from sweep.calls.codec import build, encode
 from sweep.errors import MissingExtraError, SearchedFileError
 from sweep.isolation.sandbox import Sandbox
@@ -213,7 +214,8 @@ def test_a_request_that_cannot_be_met_is_one_line(arguments, tmp_path):
 def test_search_writes_what_it_finds_and_says_how_far_it_came(measured, tmp_path, monkeypatch, capsys):
     measurement = measured("refusing", "rare")
     names = list(measurement.reached)
-    monkeypatch.setattr(__main__, "_measured", lambda arguments: nullcontext((measurement, names)))
+    for command in (search, coverage):
+        monkeypatch.setattr(command, "measured", lambda arguments: nullcontext((measurement, names)))
     assert __main__.main(["search", "--minutes", "0.1", "--searched", str(tmp_path / "searched")]) == 0
     known, with_found, kept = capsys.readouterr().out.splitlines()
     before, after = (int(line.partition(": ")[2].split()[0]) for line in (known, with_found))
