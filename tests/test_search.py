@@ -15,8 +15,8 @@ import torch
 
 from opinfo_adapters import searched
 from sweep import __main__
-from sweep.commands import coverage, search
 from sweep.calls.codec import build, encode
+from sweep.commands import coverage, search
 from sweep.errors import MissingExtraError, SearchedFileError
 from sweep.isolation.sandbox import Sandbox
 from sweep.operators.inventory import resolve
