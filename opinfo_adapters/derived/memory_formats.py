@@ -7,8 +7,12 @@ those of its first slice), or ``None`` where it does not apply.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
+
+from sweep.calls.recipes import was_built
+from sweep.calls.tensors import is_strided
 
 Change = Callable[[torch.Tensor], torch.Tensor | None]
 
@@ -20,6 +24,11 @@ _NEGATED = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.c
 
 #: Elements before a tensor that does not begin where its storage does.
 _OFFSET = 3
+
+
+def can_be_varied(value: Any) -> bool:
+    """Whether an argument is a strided tensor that is not built by a recipe."""
+    return isinstance(value, torch.Tensor) and is_strided(value) and not was_built(value)
 
 
 def formats_of(tensor: torch.Tensor) -> Iterator[tuple[str, str, Change]]:

@@ -18,10 +18,9 @@ import torch
 
 from opinfo_adapters.derived import memory_formats
 from opinfo_adapters.derived.arguments import OMITTED, fits, type_of, unbound
+from opinfo_adapters.derived.tensor_variants import empty, no_dimensions
 from sweep.calls.call import Call
 from sweep.calls.codec import build
-from sweep.calls.recipes import was_built
-from sweep.calls.tensors import is_strided
 from sweep.operators.schema import by_name
 
 
@@ -97,15 +96,10 @@ def _changed(value: Any, mutation: Mutation) -> Any:
     if mutation.aspect is Aspect.VALUE:
         return mutation.change(value)
     if isinstance(value, list | tuple):
-        first = mutation.change(value[0]) if value and can_be_varied(value[0]) else None
+        first = mutation.change(value[0]) if value and memory_formats.can_be_varied(value[0]) else None
         return OMITTED if first is None else [first, *value[1:]]
-    changed = mutation.change(value) if can_be_varied(value) else None
+    changed = mutation.change(value) if memory_formats.can_be_varied(value) else None
     return OMITTED if changed is None else changed
-
-
-def can_be_varied(value: Any) -> bool:
-    """Whether an argument is a strided tensor that is not built by a recipe."""
-    return isinstance(value, torch.Tensor) and is_strided(value) and not was_built(value)
 
 
 # --- which mutations there are -------------------------------------------------------------------------------------------
@@ -113,8 +107,8 @@ def can_be_varied(value: Any) -> bool:
 
 def _of_sizes(argument: str) -> Iterator[Mutation]:
     """The mutations of a tensor's size."""
-    yield Mutation(argument, Aspect.SIZE, "empty", "empty", _empty)
-    yield Mutation(argument, Aspect.SIZE, "without dimensions", "0d", _no_dimensions)
+    yield Mutation(argument, Aspect.SIZE, "empty", "empty", empty)
+    yield Mutation(argument, Aspect.SIZE, "without dimensions", "0d", no_dimensions)
     yield Mutation(argument, Aspect.SIZE, "unit", "unit", _unit)
 
 
@@ -135,7 +129,7 @@ def of_arguments(op: torch._ops.OpOverload, call: Call, calls: Sequence[Call], d
             continue
         first = value[0] if isinstance(value, list | tuple) and value else value
         if isinstance(first, torch.Tensor):
-            if can_be_varied(first):
+            if memory_formats.can_be_varied(first):
                 yield from _of_tensor(argument, first, before)
                 before.append((argument.name, first))
         else:
@@ -179,14 +173,6 @@ def _converted(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def _unit(tensor: torch.Tensor) -> torch.Tensor | None:
     return tensor.narrow(-1, 0, 1) if tensor.dim() and tensor.shape[-1] > 1 else None
-
-
-def _empty(tensor: torch.Tensor) -> torch.Tensor | None:
-    return tensor.narrow(0, 0, 0) if tensor.dim() and tensor.shape[0] else None
-
-
-def _no_dimensions(tensor: torch.Tensor) -> torch.Tensor | None:
-    return tensor.flatten()[0] if tensor.dim() and tensor.numel() else None
 
 
 #: Dtype of a tensor -> those that are mixed with it: the ones of mixed precision, and a wider one.

@@ -2,85 +2,47 @@
 
 Most wrong predictions need one argument to be unusual, or two at once; more than two hardly ever. One call of each overload is
 varied in every parameter (see ``mutations``): first each by itself, except memory formats, which kernels hardly ever refuse; then
-in pairs. Each call covers as many new pairs as possible, in
-the manner of AETG (Cohen et al., "The AETG system", 1997). If it is refused, the first of its pairs is attempted alone; refused
-again, that pair counts as infeasible.
+in pairs. Each call covers as many new pairs as possible, in the manner of AETG (Cohen et al., "The AETG system", 1997). If it is
+refused, the first of its pairs is attempted alone; refused again, that pair counts as infeasible.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from opinfo_adapters.derived import tensor_variants
 from opinfo_adapters.derived.mutations import Aspect, Mutation, mutated, of_arguments
-from sweep.calls.call import COMBINED, Call, TensorData
+from sweep.calls.call import COMBINED, Call
 from sweep.operators.inventory import kind_of, resolve
 from sweep.operators.overload import OverloadKind
 from sweep.recording.attempts import Attempts
 from sweep.recording.outcome import PairCounts
 from sweep.recording.recorded import RecordedCalls
 
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of the variants of one overload.
-
-    Attributes:
-        kept: largest number of variants that are kept.
-    """
-
-    kept: int
-
-    @property
-    def attempted(self) -> int:
-        """Largest number of variants that are attempted."""
-        return 2 * self.kept
-
-
-#: In-place and out= overloads share nearly everything with the functional one, which gets most calls.
-_LIMITS = defaultdict(lambda: Limits(160), {OverloadKind.IN_PLACE: Limits(64), OverloadKind.OUT: Limits(64)})
-
-#: Calls with more tensor elements are not varied: small ones show the same.
-_LARGEST = 20_000
+#: Largest number of variants of an overload that are kept; twice as many are attempted. In-place and out= overloads share nearly
+#: everything with the functional one.
+_KEPT, _KEPT_OF_FORMS = 160, 64
 
 #: Mutations other than memory formats that one call may have beside its first pair.
 _WIDEST = 3
-
-#: Variants that are not attempted, since they make a kernel use memory beside what it has allocated itself, where no redzone is:
-#: whether that crashes, and what it returns, is chance.
-_OMITTED = {
-    # A tensor with the neg bit is copied before the alias is made, which then reaches behind the copy.
-    "aten._reshape_alias_copy.default": {"neg", "conj"},
-    "aten._reshape_alias_copy.out": {"neg", "conj"},
-    # Writes to results of its own that have no elements.
-    "aten._transform_bias_rescale_qkv.default": {"empty"},
-    "aten._transform_bias_rescale_qkv.out": {"empty"},
-}
 
 #: The mutations of a call, at most one for each parameter.
 Row = tuple[Mutation, ...]
 
 
-def tasks(recorded: RecordedCalls) -> Iterable[str]:
-    """Every overload that is called with a tensor."""
-    names = recorded.callable_overloads()
-    return [name for name in names if recorded.is_called(name) and "Tensor" in str(resolve(name)._schema)]
+#: Every overload that is called with a tensor.
+tasks = tensor_variants.tasks
 
 
 def run(task: str, recorded: RecordedCalls, attempts: Attempts) -> None:
-    """Attempt variants of the selected calls of one overload."""
-    small = [call for call in recorded.calls(task) if call.number_of_elements() <= _LARGEST]
-    calls = [call for call in small if any(_can_be_varied(tensor) for tensor in call.tensors)]
+    """Attempt variants of the selected call of one overload."""
+    calls = tensor_variants.variable_calls(recorded, task)
     if calls:
         _Variants(task, resolve(task), recorded, attempts).run(calls)
-
-
-def _can_be_varied(tensor: TensorData) -> bool:
-    return "parts" not in tensor and bool(tensor["size"])
 
 
 class _Variants:
@@ -88,14 +50,13 @@ class _Variants:
 
     def __init__(self, name: str, op: torch._ops.OpOverload, recorded: RecordedCalls, attempts: Attempts) -> None:
         self._op, self._recorded, self._attempts = op, recorded, attempts
-        self._omitted = _OMITTED.get(name, set())
-        self._limits = _LIMITS[kind_of(op)]
-        self._left = self._limits.attempted
+        self._omitted = tensor_variants.OMITTED.get(name, set())
+        self._kept = _KEPT_OF_FORMS if kind_of(op) in (OverloadKind.IN_PLACE, OverloadKind.OUT) else _KEPT
+        self._left = 2 * self._kept
 
     def run(self, calls: list[Call]) -> None:
-        """Attempts variants of some calls until all are covered or the limit is reached."""
-        with_matrices = [call for call in calls if any(len(tensor.get("size", ())) > 1 for tensor in call.tensors)]
-        call = max(with_matrices or calls, key=_aptness)
+        """Attempts variants of the most suitable call until all pairs are covered or the limit is reached."""
+        call = max(calls, key=_aptness)
         mutations = list(of_arguments(self._op, call, calls, self._recorded.device))
         formats = [m for m in mutations if m.is_format]
         others = sorted((m for m in mutations if not m.is_format), key=lambda m: m.aspect)  # options first
@@ -115,7 +76,7 @@ class _Variants:
         self._attempts.pairs = pairs.counts
 
     def _is_allowed(self) -> bool:
-        return self._left > 0 and len(self._attempts.kept) < self._limits.kept
+        return self._left > 0 and len(self._attempts.kept) < self._kept
 
     def _attempt(self, call: Call, row: Row) -> bool:
         """Attempts a call with some mutations, and returns whether it is accepted."""
@@ -134,7 +95,7 @@ class _Variants:
 def _aptness(call: Call) -> tuple[bool, int, int, int, str]:
     """How well a call suits to be varied: by its longer dimensions, three of each tensor at most, its options, and its size."""
     is_strided = not any("parts" in tensor for tensor in call.tensors)
-    sizes = [tensor["size"] for tensor in call.tensors if _can_be_varied(tensor)]
+    sizes = [tensor["size"] for tensor in call.tensors if tensor_variants.has_dimensions(tensor)]
     long = sum(min(sum(n > 1 for n in size), 3) for size in sizes[:3])
     return is_strided, long, len(call.args) + len(call.kwargs), -call.number_of_elements(), call.key()
 

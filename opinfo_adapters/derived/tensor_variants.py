@@ -16,8 +16,6 @@ from opinfo_adapters.derived import memory_formats
 from opinfo_adapters.derived.selection import representatives
 from sweep.calls.call import Call, TensorData
 from sweep.calls.codec import build
-from sweep.calls.recipes import was_built
-from sweep.calls.tensors import is_strided
 from sweep.operators.inventory import resolve
 from sweep.recording.attempts import Attempts
 from sweep.recording.recorded import RecordedCalls
@@ -30,7 +28,7 @@ _LARGEST = 20_000
 
 #: Variants that are not attempted, since they make a kernel use memory beside what it has allocated itself, where no redzone is:
 #: whether that crashes, and what it returns, is chance.
-_OMITTED = {
+OMITTED = {
     # A tensor with the neg bit is copied before the alias is made, which then reaches behind the copy.
     "aten._reshape_alias_copy.default": {"neg", "conj"},
     "aten._reshape_alias_copy.out": {"neg", "conj"},
@@ -49,19 +47,25 @@ def tasks(recorded: RecordedCalls) -> Iterable[str]:
 def run(task: str, recorded: RecordedCalls, attempts: Attempts) -> None:
     """Attempt every applicable variant of the selected calls of one overload."""
     op = resolve(task)
-    small = [call for call in recorded.calls(task) if call.number_of_elements() <= _LARGEST]
-    calls = [call for call in small if any(_can_be_varied(tensor) for tensor in call.tensors)]
-    with_matrices = [call for call in calls if any(len(tensor.get("size", ())) > 1 for tensor in call.tensors)]
-    for call in representatives(with_matrices or calls, VARIED):
+    for call in representatives(variable_calls(recorded, task), VARIED):
         guessed = recorded.is_guess(call)
-        for variant in (name for name in VARIANTS if name not in _OMITTED.get(task, ())):
+        for variant in (name for name in VARIANTS if name not in OMITTED.get(task, ())):
             for only_first in (False, True):
                 arguments = _varied(op, call, recorded.device, variant, only_first=only_first)
                 if arguments is not None:
                     attempts(*arguments, f"tensor_variants {variant}: {call.source}", variant, guessed=guessed)
 
 
-def _can_be_varied(tensor: TensorData) -> bool:
+def variable_calls(recorded: RecordedCalls, name: str) -> list[Call]:
+    """The small calls of an overload with a tensor to vary; those with a matrix if there are any."""
+    small = [call for call in recorded.calls(name) if call.number_of_elements() <= _LARGEST]
+    calls = [call for call in small if any(has_dimensions(tensor) for tensor in call.tensors)]
+    with_matrices = [call for call in calls if any(len(tensor.get("size", ())) > 1 for tensor in call.tensors)]
+    return with_matrices or calls
+
+
+def has_dimensions(tensor: TensorData) -> bool:
+    """Whether a tensor of a recorded call is strided and has dimensions."""
     return "parts" not in tensor and bool(tensor["size"])
 
 
@@ -80,7 +84,7 @@ def _varied(
         nonlocal changed
         if isinstance(value, list):
             return [varied(item) for item in value]
-        if not isinstance(value, torch.Tensor) or not is_strided(value) or was_built(value):
+        if not memory_formats.can_be_varied(value):
             return value
         if id(value) not in variants:
             is_skipped = (only_first and variants) or (id(value) in written and variant in _READ_ONLY)
@@ -106,11 +110,13 @@ def _channels_last(tensor: torch.Tensor) -> torch.Tensor | None:
     return tensor.contiguous(memory_format=formats[tensor.dim()]) if tensor.dim() in formats else None
 
 
-def _empty(tensor: torch.Tensor) -> torch.Tensor | None:
+def empty(tensor: torch.Tensor) -> torch.Tensor | None:
+    """No elements: the first dimension has size 0."""
     return tensor.narrow(0, 0, 0) if tensor.dim() and tensor.shape[0] else None
 
 
-def _no_dimensions(tensor: torch.Tensor) -> torch.Tensor | None:
+def no_dimensions(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The first element without dimensions."""
     return tensor.flatten()[0] if tensor.dim() and tensor.numel() else None
 
 
@@ -128,8 +134,8 @@ VARIANTS: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
     "size1_strides": memory_formats.odd_unit_strides,
     "conj": memory_formats.conjugated,
     "neg": memory_formats.negated,
-    "empty": _empty,
-    "0d": _no_dimensions,
+    "empty": empty,
+    "0d": no_dimensions,
     "mixed_dtypes": _other_dtype,
 }
 
