@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException
@@ -93,6 +95,18 @@ def test_the_sides_shown_are_those_of_the_example_as_it_is_printed():
     [finding] = check(op, [planted.call(op, sample())], ["fake"]).findings
     assert finding.what == "output 0 size[0]"
     assert finding.actual == f"float32 {tuple(eval(finding.example).shape)} strides (1,)" != "float32 (276,) strides (1,)"
+
+
+def test_an_example_whose_answer_depends_on_memory_outside_of_its_tensors_is_none():
+    """With zeros, the kernel reads past its argument, and what it finds there decides what it returns."""
+
+    def real(x):
+        behind = ctypes.c_float.from_address(x.data_ptr() + 4 * x.numel()).value
+        return x.new_zeros(3) if x.any() else x.new_full((3,), behind)
+
+    op = planted.define("zeros_read_past", "(Tensor x) -> Tensor", real, lambda x: x.new_empty(2))
+    [finding] = check(op, [planted.call(op, torch.ones(2))], ["fake"]).findings
+    assert finding.example == "torch.ops.sweep_planted.zeros_read_past.default(torch.ones((2,), dtype=torch.float32))"
 
 
 def test_findings_of_many_calls_are_counted_and_the_smallest_call_is_the_example():

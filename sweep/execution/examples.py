@@ -9,11 +9,14 @@ import torch
 
 from sweep.calls.call import Call, Recorded
 from sweep.calls.printing import FILLS, arguments, expression, written
+from sweep.calls.redzones import WritesOutside
+from sweep.crossref.common.bounds_check import BoundsCheck
 from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply, PreparedCall
 from sweep.errors import ProcessUnusableError
 from sweep.execution.accelerator import check_not_lost
 from sweep.execution.real_call import RealCallEndedError, prepare
 from sweep.findings.finding import Claim, Finding, Key, Mismatch, Population
+from sweep.operators.inventory import qualified_name
 from sweep.operators.libraries import imported
 from sweep.operators.schema import is_random
 
@@ -44,6 +47,7 @@ class Examples:
         next_call: Callable[[], None],
     ) -> None:
         self._op, self._calls, self._device, self._wait, self._next_call = op, calls, device, wait, next_call
+        self._bounds = BoundsCheck(qualified_name(op._name), op) if torch.device(device).type == "cpu" else None
 
     def finding(self, key: Key, by_position: Mapping[int, Mismatch], crossref: CrossRef | None, *, tried: bool) -> Finding:
         """The finding over all calls that show it.
@@ -85,7 +89,8 @@ class Examples:
         try:
             mismatches = crossref.check(self._prepared(fresh, crossref), key.form)
             shown = (mismatch for mismatch in mismatches if mismatch.claim is not Claim.REFUTED)
-            return next((m for m in shown if Key.of(key.crossref, m, key.form) == key), None)
+            mismatch = next((m for m in shown if Key.of(key.crossref, m, key.form) == key), None)
+            return None if mismatch is None or (not crossref.precedes and self._is_out_of_bounds(fresh)) else mismatch
         except ProcessUnusableError:
             raise
         except (RealCallEndedError, DoesNotApply):
@@ -93,6 +98,18 @@ class Examples:
         except Exception as error:  # these values cannot even be evaluated: no example either
             check_not_lost(error, self._wait)
             return None
+
+    def _is_out_of_bounds(self, arguments: Callable[[], Arguments]) -> bool:
+        """Whether a call leaves the memory of its tensors, so that it would show something else in another process.
+
+        No recording has made it with these values.
+        """
+        if self._bounds is None:
+            return False
+        try:
+            return self._bounds.depends(arguments, *self._bounds.answers(arguments))
+        except WritesOutside:
+            return True
 
     def _prepared(self, arguments: Callable[[], Arguments], crossref: CrossRef) -> PreparedCall:
         """A printed call, made as far as a crossref needs it.
