@@ -18,7 +18,8 @@ from sweep.calls.codec import encode
 from sweep.crossref import LATE_IMPORTS, decomposition
 from sweep.crossref.common import memory
 from sweep.crossref.common.comparison import Tolerance
-from sweep.crossref.common.reference import wrong_elements
+from sweep.crossref.common.protocol import PreparedCall
+from sweep.crossref.common.reference import Reference, wrong_elements
 from sweep.errors import ProcessUnusableError
 from sweep.findings.finding import Status
 from sweep.findings.reason import Reason, ReasonKind
@@ -124,6 +125,14 @@ def test_a_reference_decides_where_results_differ_and_nowhere_else():
     assert wrong_elements(judged, other, reference, Tolerance(), every).tolist() == [False, False, True, False]
     assert wrong_elements(judged, other, None, Tolerance(), every).tolist() == [False, True, True, True]
     assert wrong_elements(judged, other, None, Tolerance(), some).tolist() == [False, False, True, True]
+
+
+def test_the_reference_of_an_operator_that_addresses_the_storage_is_computed_on_the_same_storage():
+    op = planted.define("strided_anew", "(Tensor x) -> Tensor", lambda x: x.as_strided((4,), (3,), 0).clone(), torch.empty_like)
+    x = torch.arange(10.0).as_strided((2, 2), (5, 2), 1)
+    assert x.to(torch.float64).untyped_storage().nbytes() == 4 * 8
+    reference = Reference(PreparedCall(op, lambda: ([x], {}), None)).at(0)
+    assert torch.equal(reference, torch.tensor([0.0, 3.0, 6.0, 9.0], dtype=torch.float64))
 
 
 def test_no_finite_result_is_near_an_infinite_reference():

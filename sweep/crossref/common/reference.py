@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from sweep.calls.tensors import is_plain, is_strided
 from sweep.crossref.common.comparison import Outcome, Tolerance, same, tensors_of, unequal, wide
 from sweep.crossref.common.protocol import PreparedCall
 from sweep.errors import ProcessUnusableError
@@ -81,14 +82,27 @@ def _norm_wise(other: torch.Tensor, kept: torch.Tensor, tolerance: tuple[float, 
 
 
 def _doubled(value: Any) -> Any:
-    """A copy of an argument in double precision; integers, bools and everything that is no number stay as they are."""
+    """A copy of an argument in double precision; integers, bools and everything that is no number keep their type."""
     if isinstance(value, torch.Tensor):
-        return value.to(_double(value.dtype))
+        return _doubled_tensor(value)
     if isinstance(value, torch.dtype):
         return _double(value)
     if isinstance(value, list | tuple):
         return type(value)(_doubled(item) for item in value)
     return value
+
+
+def _doubled_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a tensor in double precision with its strides, on a copy of its whole storage.
+
+    ``Tensor.to`` drops what a storage holds besides the elements; an operator that addresses the storage would then leave it.
+    """
+    dtype = _double(tensor.dtype)
+    has_own_storage = is_strided(tensor) and is_plain(tensor) and torch._C._has_storage(tensor) and not tensor._is_zerotensor()
+    if tensor.dtype is dtype or not has_own_storage or tensor.is_conj() or tensor.is_neg():
+        return tensor.to(dtype)
+    whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
+    return whole.to(dtype).as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
 
 def _double(dtype: torch.dtype) -> torch.dtype:
