@@ -137,7 +137,7 @@ def test_a_kernel_that_is_wrong_on_it_alone_is_compared_with_the_cpus(sweep, sec
 
 
 def test_its_memory_has_a_limit_of_its_own(sweep, section, tmp_path):
-    big = call("aten.repeat.default", torch.ones(1), [3 << 27])
+    big = call("aten.repeat.default", torch.ones(1), [1 << 24])
     small = call("aten.abs.default", torch.ones(1 << 20))
     corpus = make_corpus(tmp_path / "corpus", big, small)
     assert sweep(corpus, accept=True).returncode == 0
