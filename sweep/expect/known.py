@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from sweep.findings.ending import EndingKind
+from sweep.expect.kind_class import KindClass, kind_class
 from sweep.findings.finding import author
 from sweep.findings.kind import LostValidation
+from sweep.findings.reason import ReasonKind
 
 
 class Standing(enum.Enum):
@@ -63,10 +64,14 @@ class KnownFinding:
         return f"{self.author}: {self.what}"
 
     @property
+    def kind(self) -> KindClass:
+        """The class of its kind."""
+        return kind_class(self.what)
+
+    @property
     def is_refusal(self) -> bool:
         """Whether one side only refuses the call by design; as ``Finding.is_refusal``."""
-        by_design = f"{EndingKind.UNSUPPORTED.value}, "
-        return self.what.startswith(by_design) or self.what == str(LostValidation(NotImplementedError.__name__))
+        return self.kind is KindClass.UNSUPPORTED or self.what == str(LostValidation(NotImplementedError.__name__))
 
 
 @dataclass(frozen=True)
@@ -82,3 +87,8 @@ class Known:
     standing: Standing = Standing.ABSENT
     findings: tuple[KnownFinding, ...] = field(default=())
     reason: str = ""
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether the device has a kernel for it."""
+        return not self.reason.startswith(ReasonKind.NO_KERNEL.value.format(""))
