@@ -45,11 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rows(difference: Difference) -> list[tuple[str, str, str]]:
-    """The rows of a table about one overload: what it was and is as a whole, if that differs, and a row for each finding."""
-    before, after = difference.old.standing, difference.new.standing
-    texts = [str(step) for step in difference.steps]
-    if before is not after:
-        reason = difference.new.reason or difference.old.reason
-        texts.insert(0, f"{before} -> {after}" + (f" ({reason})" if reason else ""))
-    heads = [(str(difference.kind), difference.overload)] + [("", "")] * (len(texts) - 1)
-    return [(*head, text) for head, text in zip(heads, texts, strict=True)]
+    """The rows of a table about one overload."""
+    heads = [(str(difference.kind), difference.overload)] + [("", "")] * (len(difference.texts) - 1)
+    return [(*head, text) for head, text in zip(heads, difference.texts, strict=True)]

@@ -92,6 +92,16 @@ class Difference:
     new: Known
     steps: tuple[Step, ...]
 
+    @property
+    def texts(self) -> list[str]:
+        """A line for what the overload was and is as a whole, if that differs, and one for each finding."""
+        before, after = self.old.standing, self.new.standing
+        lines = [str(step) for step in self.steps]
+        if before is after:
+            return lines
+        reason = self.new.reason or self.old.reason
+        return [f"{before} -> {after}" + (f" ({reason})" if reason else ""), *lines]
+
     def as_json(self) -> dict[str, Any]:
         """The difference as JSON data."""
         return {
