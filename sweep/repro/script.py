@@ -15,6 +15,9 @@ from sweep.repro.recipe import NoRecipe, Recipe, recipe_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
+#: What stands between the parts of a script.
+SEPARATOR = "\n\n\n"
+
 #: How an overload begins -> the module of torch that registers it, if ``import torch`` does not (torch 2.13).
 _MODULES = {
     "_torch_testing.": "torch.testing._internal.custom_op_db",
@@ -79,21 +82,44 @@ def script_of(overload: str, finding: KnownFinding, head: str) -> str:
     Raises:
         ReproError: no script can be written; the message is one line.
     """
-    example, _, recorded = finding.example.partition(_COMMENT)
+    return SEPARATOR.join(parts_of(overload, finding, head)) + "\n"
+
+
+def parts_of(overload: str, finding: KnownFinding, head: str) -> list[str]:
+    """The parts of a script, most of which many scripts share; :data:`SEPARATOR` stands between them.
+
+    Args:
+        overload: as in :func:`script_of`.
+        finding: likewise.
+        head: likewise.
+
+    Raises:
+        ReproError: as :func:`script_of` does.
+    """
     call = f"torch.ops.{overload}("
-    if not example.startswith(call) or not example.endswith(")") or example == f"{call}...)":
+    arguments = arguments_of(overload, finding)
+    if arguments is None or arguments == "...":
         raise ReproError(f"{overload}, {finding.title}: no script can be written: its arguments cannot be printed")
     try:
         recipe = recipe_of(finding)
     except NoRecipe as reason:
         raise ReproError(f"{overload}, {finding.title}: no script can be written: {reason}") from None
     parts = [
-        _docstring(overload, finding, head, is_exact=not recorded),
+        _docstring(overload, finding, head, is_exact=finding.example == f"{call}{arguments})"),
         _preparation(overload, recipe),
-        _arguments(overload, example.removeprefix(call).removesuffix(")")),
+        _arguments(overload, arguments),
         *_body(recipe),
     ]
-    return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return [part.strip("\n") for part in parts]
+
+
+def arguments_of(overload: str, finding: KnownFinding) -> str | None:
+    """The arguments of a finding's example as text; ``None`` if it is no call of the overload."""
+    example = finding.example.partition(_COMMENT)[0]
+    call = f"torch.ops.{overload}("
+    if not example.startswith(call) or not example.endswith(")"):
+        return None
+    return example.removeprefix(call).removesuffix(")")
 
 
 def file_name(overload: str, number: int, finding: KnownFinding) -> str:
