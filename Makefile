@@ -16,7 +16,7 @@ endif
 
 SELECT := --device '$(DEVICE)' $(foreach glob,$(OPS),--ops '$(glob)')
 
-.PHONY: sweep accept record test bench lint venv clean
+.PHONY: sweep accept record report test bench lint venv clean
 
 sweep: $(READY)   ## call every overload and compare with results/
 	$(PY) -m pytest -q -n $(N) $(SELECT) sweep/
@@ -26,6 +26,9 @@ accept: $(READY)  ## the same, and replace what results/ says by what is found
 
 record: $(READY)  ## record the corpus anew
 	$(PY) -m sweep record --device '$(DEVICE)'
+
+report: $(READY)  ## write what results/ says, and the last run found, to .sweep/report.html
+	$(PY) -m sweep page
 
 test: $(READY)    ## the tests of the harness itself, doctests included
 	$(PY) -m pytest -q -n $(N) tests/
