@@ -114,7 +114,7 @@ def test_nothing_that_people_or_torch_write_becomes_markup(tmp_path):
     folder = results(tmp_path, r2_13_cpu={"aten.abs.default": FINDING, "aten.add.Tensor": f"not called: {NASTY}\n"})
     note = f"[aten.abs.default]\nreason = '''{NASTY}'''\n"
     (folder / "notes.toml").write_text(note)
-    cause = Cause(NASTY, NASTY, 1, NASTY, ("aten.abs.default",), 1)
+    cause = Cause(NASTY, NASTY, 1, NASTY, {"aten.abs.default": ["fake: output 0 strides[0]"]}, "aten.abs.default")
     plain = Reader(document.render(model.read(results(tmp_path / "plain", r2_13_cpu={"aten.abs.default": "agrees\n"}))))
     reader = Reader(document.render(model.read(folder, causes={"2.13/cpu": [cause]})))
     assert len(reader.scripts) == len(plain.scripts) == 2
@@ -150,10 +150,16 @@ def test_statuses_are_those_of_the_sections(tmp_path):
 def test_causes_are_ranked_and_without_any_there_is_no_section(tmp_path):
     folder = results(tmp_path, r2_13_cpu={"aten.abs.default": FINDING})
     assert "<h2>Causes</h2>" not in document.render(model.read(folder))
-    causes = [Cause("few", "a.py", 1, "dtype", ("aten.abs.default",), 5), Cause("many", "", 0, "dtype", ("a.b.c", "d.e.f"), 2)]
-    text = document.render(model.read(folder, causes={"2.13/cpu": causes}))
+    title = "fake: output 0 strides[0]"
+    few = Cause("few", "a.py", 1, "dtype", {"aten.abs.default": [title]}, "aten.abs.default")
+    many = Cause("many", "", 0, "dtype", {"aten.a.b": [title], "aten.c.d": [title]}, "aten.a.b")
+    page = model.read(folder, causes={"2.13/cpu": [few, many]})
+    text = document.render(page)
     assert "<h2>Causes</h2>" in text
-    assert text.index("<code>many</code><small></small>") < text.index("<code>few</code><small>a.py:1</small>")
+    assert text.index(">many</a><small></small>") < text.index(">few</a><small>a.py:1</small>")
+    [encoded] = json.loads(encode(page))["folders"]
+    assert encoded["causes"] == ["many: dtype", "few, a.py:1: dtype"]
+    assert encoded["causesOf"] == {"0": [1]}
 
 
 def test_changes_are_between_consecutive_torches_of_a_device(tmp_path):

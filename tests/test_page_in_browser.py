@@ -17,6 +17,9 @@ from tests.whole_runs import ROOT
 
 MAX_UNPOOL = "aten.max_unpool2d.default"
 
+#: A function that is said to be the cause of some findings.
+CAUSE = "meta_max_unpool2d"
+
 #: The rows that are in the document: name and status.
 ROWS = "[...document.querySelectorAll('#overloads .rows:not([hidden]) .row')].map((r) => [r.querySelector('.name').textContent, r.querySelector('.status').textContent])"  # noqa: E501
 
@@ -40,7 +43,9 @@ def html(tmp_path_factory):
         f"[{MAX_UNPOOL}]\nreason = '''{NASTY}'''\nissue = 'https://github.com/pytorch/pytorch/issues/1'\n"
         f"[{MAX_UNPOOL}.'fake: output 0 strides[1]']\nreason = 'zebra'\n"
     )
-    (folder / "page.html").write_text(document.render(model.read(folder)))
+    explained = {MAX_UNPOOL: ["fake: output 0 strides[1]", "decomposition: output 0 strides[1]"]}
+    causes = {"2.13/cpu": [model.Cause(CAUSE, "", 0, "strides", explained, MAX_UNPOOL)]}
+    (folder / "page.html").write_text(document.render(model.read(folder, causes=causes)))
     return folder / "page.html"
 
 
@@ -155,6 +160,18 @@ def test_a_link_in_a_picture_filters_and_an_address_can_be_shared(page, html):
     page.open(f"{html.as_uri()}#kind=aliasing&status=known-bad")
     assert page.run("document.getElementById('matches').textContent") == shared
     assert {status for _, status in page.run(ROWS)} == {"known-bad"}
+    page.open(f"{html.as_uri()}#open=aten.there_is_none.default&results=nowhere")
+    assert page.run(ROWS) == []
+    assert page.run("document.querySelector('#filters [name=results]').value") == "2.13/cpu"
+
+
+def test_a_cause_leads_to_the_overloads_that_it_explains_and_back(page):
+    page.run("document.querySelector('#causes th a').click()")
+    until(page, "document.querySelector('#filters [name=cause]').value", f"{CAUSE}: strides")
+    assert [name for name, _ in page.run(ROWS)] == [MAX_UNPOOL]
+    page.run("document.querySelector('#overload-list button').click()")
+    texts = page.run("[...document.querySelectorAll('.finding')].map((f) => f.textContent)")
+    assert [f"Cause: {CAUSE}: strides" in text for text in texts] == [True, True, False]
 
 
 # --- a row -------------------------------------------------------------------------------------------------------------
@@ -182,6 +199,12 @@ def test_buttons_copy_the_call_the_command_and_the_very_script(page, html):
     assert copied(page, "Copy call") == known.example
     assert copied(page, "Copy command") == f"python -m sweep repro {MAX_UNPOOL} --finding 1 --torch 2.13/cpu"
     assert copied(page, "Copy script") == script.script_of(MAX_UNPOOL, known, head)
+    page.run("document.querySelectorAll('.finding')[1].querySelector('summary').click()")
+    until(
+        page,
+        "document.querySelectorAll('.finding')[1].querySelector('details pre')?.textContent",
+        script.script_of(MAX_UNPOOL, known, head),
+    )
 
 
 def test_copying_works_without_the_new_interface_and_a_failure_is_said(page, html):

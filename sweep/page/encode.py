@@ -6,13 +6,13 @@ Every text and every finding is stored once, whichever overloads, devices and to
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from sweep.errors import ReproError
 from sweep.expect.kind_class import KindClass
 from sweep.expect.known import KnownFinding
-from sweep.page.model import Changes, Folder, Page, Status, status_of
+from sweep.page.model import Cause, Changes, Folder, Page, Status, status_of
 from sweep.page.scripts import FIRST_MARKER, skeleton_of
 from sweep.repro.script import SEPARATOR, arguments_of
 
@@ -44,10 +44,13 @@ class _Encoder:
         self.scripts: _Positions[tuple[int, ...]] = _Positions()
         self.findings: _Positions[tuple[int, ...]] = _Positions()
 
-    def folder(self, folder: Folder, positions: dict[str, int]) -> dict[str, Any]:
+    def folder(self, folder: Folder, causes: Sequence[Cause], positions: Mapping[str, int]) -> dict[str, Any]:
         """A folder: of each overload its status, and what more is said of it."""
-        statuses, reasons, findings = [_NONE] * len(positions), {}, {}
+        statuses, reasons, findings, causes_of = [_NONE] * len(positions), {}, {}, {}
         order = list(Status)
+        cause_of = {
+            (name, title): at for at, cause in enumerate(causes) for name, titles in cause.findings.items() for title in titles
+        }
         for overload, known in folder.overloads.items():
             at, status = positions[overload], status_of(known)
             if status is not None:
@@ -56,15 +59,24 @@ class _Encoder:
                 reasons[at] = self.strings(known.reason)
             if known.findings:
                 findings[at] = [self.finding(overload, finding, folder.head) for finding in known.findings]
-        head = {"name": folder.name, "release": folder.release, "device": folder.device, "head": folder.head}
-        return {**head, "statuses": statuses, "reasons": reasons, "findings": findings}
+                if causes:
+                    causes_of[at] = [cause_of.get((overload, finding.title), _NONE) for finding in known.findings]
+        return {
+            "name": folder.name,
+            "head": folder.head,
+            "statuses": statuses,
+            "reasons": reasons,
+            "findings": findings,
+            "causes": [cause.name for cause in causes],
+            "causesOf": causes_of,
+        }
 
     def finding(self, overload: str, finding: KnownFinding, head: str) -> int:
         """The position of a finding, without the name of its overload."""
         skeleton = skeleton_of(overload, finding, head)
         no_script = isinstance(skeleton, ReproError)
         arguments = arguments_of(overload, finding)
-        rest = finding.example if arguments is None else finding.example.removeprefix(f"torch.ops.{overload}({arguments}")
+        rest = finding.example if arguments is None else finding.example.removeprefix(f"torch.ops.{overload}({arguments})")
         record = (
             self.strings(finding.crossref),
             self.strings(finding.form),
@@ -92,7 +104,7 @@ def encode(page: Page) -> str:
     encoder = _Encoder()
     overloads = page.overloads()
     positions = {overload: at for at, overload in enumerate(overloads)}
-    folders = [encoder.folder(folder, positions) for folder in page.folders]
+    folders = [encoder.folder(folder, page.causes_of(folder), positions) for folder in page.folders]
     changes = [encoder.changes(each) for each in page.changes]
     notes = [[n.overload, n.finding, n.reason, n.issue, n.owner, n.expires] for n in page.notes]
     data = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,23 +76,38 @@ class Folder:
 
 @dataclass(frozen=True)
 class Cause:
-    """A function of torch that answers wrongly, with how much of the findings of one folder that explains.
+    """A function of torch that answers wrongly, and the findings of one folder that this explains.
 
     Attributes:
         function: its qualified name.
         file: its file, relative to the torch package; empty if it is not Python.
         line: its line; 0 if it is not Python.
-        kind: what is wrong with its answers.
-        overloads: the overloads that it explains, sorted.
-        findings: how many findings it explains.
+        fault: what is wrong with its answers.
+        findings: overload -> the titles of its findings that this explains.
+        example: the overload to look at first.
     """
 
     function: str
     file: str
     line: int
-    kind: str
-    overloads: tuple[str, ...]
-    findings: int
+    fault: str
+    findings: Mapping[str, Collection[str]]
+    example: str
+
+    @property
+    def place(self) -> str:
+        """File and line, as far as there are any."""
+        return f"{self.file}:{self.line}" if self.file and self.line else self.file
+
+    @property
+    def name(self) -> str:
+        """What identifies it among those of its folder, in one line."""
+        return f"{self.function}, {self.place}: {self.fault}" if self.place else f"{self.function}: {self.fault}"
+
+    @property
+    def count(self) -> int:
+        """How many findings it explains."""
+        return sum(map(len, self.findings.values()))
 
 
 @dataclass(frozen=True)
@@ -118,7 +133,7 @@ class Page:
         folders: newest release first, then by device.
         notes: people's notes.
         changes: newest first.
-        causes: folder name -> its causes, those that explain most first; a folder without any is not in it.
+        causes: folder name -> its causes; empty if they are not known.
         runs: folder name -> the last run that was compared with it.
         unreadable: why a file of a run was left out, a line each.
     """
@@ -139,6 +154,11 @@ class Page:
             return -sizes[name.partition(".")[0]], name
 
         return sorted(names, key=order)
+
+    def causes_of(self, folder: Folder) -> list[Cause]:
+        """The causes of a folder, those that explain most overloads first."""
+        known = self.causes.get(folder.name, ())
+        return sorted(known, key=lambda cause: (-len(cause.findings), -cause.count, cause.name))
 
 
 def read(results: Path, work: Path | None = None, causes: Mapping[str, Sequence[Cause]] | None = None) -> Page:

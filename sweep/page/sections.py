@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
@@ -185,37 +185,38 @@ def causes(page: Page) -> Iterator[Element]:
     """Causes ranked by how many overloads they explain, for each torch and device of which they are known."""
     content = []
     for folder in page.folders:
-        ranked = sorted(
-            page.causes.get(folder.name, ()), key=lambda cause: (-len(cause.overloads), -cause.findings, cause.function)
-        )
+        ranked = page.causes_of(folder)
         if not ranked:
             continue
-        longest = len(ranked[0].overloads)
-        if len(page.causes) > 1:
+        if len(page.folders) > 1:
             content.append(element("h3", folder.name))
-        content.append(_causes(ranked[:_CAUSES], longest, f"Causes in {folder.name}"))
+        content.append(_causes(folder, ranked[:_CAUSES], ranked, f"Causes in {folder.name}"))
         if ranked[_CAUSES:]:
-            summary = element("summary", f"{number(len(ranked) - _CAUSES)} more")
-            content.append(element("details", summary, _causes(ranked[_CAUSES:], longest, f"More causes in {folder.name}")))
+            rest = _causes(folder, ranked[_CAUSES:], ranked, f"More causes in {folder.name}")
+            content.append(element("details", element("summary", f"{number(len(ranked) - _CAUSES)} more"), rest))
     if content:
         lead = "The functions of torch that answer wrongly, those that explain most overloads first."
         yield section("causes", "Causes", lead, *content)
 
 
-def _causes(ranked: Iterable[Cause], longest: int, caption: str) -> Element:
+def _causes(folder: Folder, shown: Iterable[Cause], ranked: Sequence[Cause], caption: str) -> Element:
+    longest = len(ranked[0].findings)
     rows: list[list[Element | str]] = []
-    for cause in ranked:
-        place = f"{cause.file}:{cause.line}" if cause.file and cause.line else cause.file
-        example = filter_link(cause.overloads[0], open=cause.overloads[0]) if cause.overloads else ""
-        bar = length_bar([(Status.KNOWN_BAD.css, len(cause.overloads))], longest)
-        function = element("span", element("code", cause.function), element("small", place))
-        rows.append([function, cause.kind, bar, number(len(cause.overloads)), number(cause.findings), example])
-    head = [("function", Column.TEXT), ("kind", Column.TEXT), ("", Column.PICTURE)]
+    for cause in shown:
+        function = element(
+            "span",
+            filter_link(cause.function, results=folder.name, cause=cause.name),
+            element("small", cause.place),
+        )
+        example = filter_link(cause.example, results=folder.name, open=cause.example)
+        bar = length_bar([(Status.KNOWN_BAD.css, len(cause.findings))], longest)
+        rows.append([function, cause.fault, bar, number(len(cause.findings)), number(cause.count), example])
+    head = [("function", Column.TEXT), ("fault", Column.TEXT), ("", Column.PICTURE)]
     head += [("overloads", Column.NUMBER), ("findings", Column.NUMBER), ("for example", Column.TEXT)]
     return table(head, rows, caption)
 
 
-# --- changes and runs --------------------------------------------------------------------------------------------------
+# --- runs ---------------------------------------------------------------------------------------------------------------
 
 
 def runs(page: Page) -> Iterator[Element]:

@@ -29,9 +29,13 @@ function findingAt(at) {
   return findings.get(at);
 }
 
-/** The call that shows a finding of an overload, as Python. */
+/** The call that shows a finding of an overload, as Python, without and with what an expect file adds behind it. */
+function callOf(overload, finding) {
+  return finding.args === null ? finding.rest : `torch.ops.${overload}(${finding.args})`;
+}
+
 function exampleOf(overload, finding) {
-  return finding.args === null ? finding.rest : `torch.ops.${overload}(${finding.args}${finding.rest}`;
+  return finding.args === null ? finding.rest : `${callOf(overload, finding)}${finding.rest}`;
 }
 
 /** The script of a finding: the parts that scripts.py stored, with its markers replaced. */
@@ -68,7 +72,8 @@ function viewOf(folder) {
       const own = (folder.findings[at] ?? []).map(findingAt);
       const reason = textAt(folder.reasons[at] ?? -1) ?? "";
       const notes = notesOf(name);
-      const words = [name, reason, ...own.flatMap((f) => [f.title, f.kind, f.extent]), ...notes.flatMap((n) => [n.reason, n.owner, n.issue])];
+      const causes = (folder.causesOf[at] ?? []).map((position) => (position < 0 ? null : folder.causes[position]));
+      const words = [name, reason, ...own.flatMap((f) => [f.title, f.kind, f.extent]), ...causes, ...notes.flatMap((n) => [n.reason, n.owner, n.issue])];
       view.push({
         at,
         name,
@@ -77,8 +82,8 @@ function viewOf(folder) {
         status,
         reason,
         findings: own,
+        causes,
         authors: new Set(own.map((f) => f.author)),
-        kinds: new Set(own.map((f) => f.kind)),
         words: words.join("\n").toLowerCase(),
       });
     });

@@ -9,7 +9,9 @@ const devices = (() => {
   function setUp() {
     byId("marks").append(...[...data.statuses, null].map((status) => make("span", {}, mark(status), status ?? "absent")));
     byId("operator-head").append(make("span", { role: "columnheader" }, "operator"), ...data.folders.map(({ name }) => make("span", { role: "columnheader" }, name)));
-    byId("operator-list").closest(".matrix").style.setProperty("--columns", data.folders.length);
+    const matrix = byId("operator-list").closest(".matrix");
+    matrix.style.setProperty("--columns", data.folders.length);
+    matrix.parentElement.after(list.more); // a table consists of rows alone
     byId("differing-label").hidden = data.folders.length < 2;
     byId("operator-filters").addEventListener("input", update);
     byId("operator-filters").addEventListener("submit", (event) => event.preventDefault());

@@ -17,7 +17,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 /** A name that may be broken behind its dots and underscores. */
-const breakable = (name) => name.split(/(?<=[._])(?=[^._])/).flatMap((part, at) => (at ? [make("wbr"), part] : [part]));
+const breakable = (name) => (name.match(/[^._]+[._]*|[._]+/g) ?? []).flatMap((part) => [part, make("wbr")]);
 
 const mark = (status, title = null) => make("i", { class: `mark ${status === null ? "absent" : cssOf(status)}`, title });
 

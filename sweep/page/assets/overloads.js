@@ -4,7 +4,7 @@ const overloads = (() => {
   const form = byId("filters");
   const search = byId("search");
   const list = new List(byId("overload-list"), row);
-  const FIELDS = ["q", "status", "crossref", "kind", "namespace", "results"];
+  const FIELDS = ["q", "status", "crossref", "kind", "namespace", "results", "cause"];
   const folder = () => data.folders.find((each) => each.name === form.elements.results.value) ?? data.folders[0];
 
   function setUp() {
@@ -14,8 +14,11 @@ const overloads = (() => {
     const all = data.folders.flatMap(viewOf);
     const sorted = (values) => [...new Set(values)].sort().map((value) => [value, value]);
     fillSelect(form.elements.crossref, sorted(all.flatMap((o) => [...o.authors])), "any");
-    fillSelect(form.elements.kind, sorted(all.flatMap((o) => [...o.kinds])), "any");
+    fillSelect(form.elements.kind, sorted(all.flatMap((o) => o.findings.map((f) => f.kind))), "any");
     fillSelect(form.elements.namespace, sorted(all.map((o) => o.namespace)), "any");
+    const causes = new Set(data.folders.flatMap((each) => each.causes));
+    fillSelect(form.elements.cause, [...causes].map((name) => [name, name]), "any");
+    byId("cause-filter").hidden = causes.size === 0;
     form.addEventListener("input", () => update());
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("reset", () => setTimeout(() => (update(), search.focus())));
@@ -37,15 +40,16 @@ const overloads = (() => {
 
   /** Filters as a state says; what it does not name is as at first. */
   function apply(wanted) {
-    for (const name of FIELDS) form.elements[name].value = wanted[name] ?? (name === "results" ? data.folders[0].name : "");
+    for (const name of FIELDS) form.elements[name].value = wanted[name] ?? "";
+    if (!form.elements.results.value) form.elements.results.value = data.folders[0].name;
     update();
   }
 
-  function keeps(overload, { crossref, kind, namespace }, words) {
+  function keeps(overload, { crossref, kind, namespace, cause }, words) {
     if (namespace && overload.namespace !== namespace) return false;
-    if ((crossref && !overload.authors.has(crossref)) || (kind && !overload.kinds.has(kind))) return false;
-    // One finding has to be both.
-    if (crossref && kind && !overload.findings.some((f) => f.author === crossref && f.kind === kind)) return false;
+    const isWanted = (finding, at) =>
+      (!crossref || finding.author === crossref) && (!kind || finding.kind === kind) && (!cause || overload.causes[at] === cause);
+    if ((crossref || kind || cause) && !overload.findings.some(isWanted)) return false;
     return words.every((word) => overload.words.includes(word));
   }
 
@@ -74,7 +78,10 @@ const overloads = (() => {
   function open(name, results) {
     const known = (each) => viewOf(each).find((overload) => overload.name === name);
     const where = [...data.folders.filter((each) => each.name === results), folder(), ...data.folders].find(known);
-    if (!where) return;
+    if (!where) {
+      apply({ q: name });
+      return;
+    }
     apply({ results: where.name });
     const made = list.reach(known(where));
     const button = made.querySelector("button[aria-expanded]");
@@ -120,7 +127,7 @@ const overloads = (() => {
       ...notes.filter((note) => !note.finding).map(note),
       overload.reason ? make("p", {}, `Not called: ${overload.reason}.`) : null,
       overload.status === "agrees" ? make("p", {}, "Every crossref agrees.") : null,
-      ...overload.findings.map((finding, at) => section(overload.name, finding, at, here, notes)),
+      ...overload.findings.map((finding, at) => section(overload, finding, at, here, notes)),
       others.length ? make("p", { class: "elsewhere" }, ...others.map((each) => elsewhere(each, overload.at))) : null,
     );
   }
@@ -136,23 +143,23 @@ const overloads = (() => {
     return make("p", { class: "note" }, make("b", {}, "Note "), reason, link ? " " : null, link, details ? ` (${details})` : "");
   }
 
-  function section(name, finding, at, here, notes) {
-    const call = exampleOf(name, finding);
-    const [torch, device] = [here.release, here.device];
-    const command = `python -m sweep repro ${name} --finding ${at} --torch ${torch}/${device}`;
+  function section({ name, causes }, finding, at, here, notes) {
+    const command = `python -m sweep repro ${name} --finding ${at} --torch ${here.name}`;
+    const cause = causes[at] ? make("a", { href: `#${new URLSearchParams({ results: here.name, cause: causes[at] })}` }, causes[at]) : null;
     const extent = finding.extent ? `, ${finding.extent}` : "";
     return make(
       "section",
       { class: "finding" },
       make("h4", {}, finding.title),
       make("p", { class: "extent" }, `${number(finding.calls)} of ${count(finding.total, "call")}${extent}`),
+      cause ? make("p", { class: "extent" }, "Cause: ", cause) : null,
       ...notes.filter((each) => each.finding === finding.title).map(note),
-      make("pre", { tabindex: "0", "aria-label": "The smallest call" }, make("code", {}, call)),
+      make("pre", { tabindex: "0", "aria-label": "The smallest call" }, make("code", {}, exampleOf(name, finding))),
       make("dl", {}, ...finding.sides.flatMap(([label, text]) => [make("dt", {}, label), make("dd", {}, text)])),
       make(
         "p",
         { class: "actions" },
-        copyButton("Copy call", () => call.replace(/ {2}# with the recorded values: .*$/, "")),
+        copyButton("Copy call", () => callOf(name, finding)),
         finding.script < 0 ? null : copyButton("Copy script", () => scriptOf(name, finding, here)),
         copyButton("Copy command", () => command),
       ),
