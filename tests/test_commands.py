@@ -125,7 +125,7 @@ def test_report_prints_the_summary_of_the_last_run(command, known):
 
 def test_report_refuses_a_run_or_format_that_there_is_not(command, refused, tmp_path):
     assert "no run has finished yet" in refused("report", work=tmp_path)
-    assert "unknown format 'x'; there are: slowest, terminal" in refused("report", "--format", "x", work=tmp_path)
+    assert "unknown format 'x'; there are: junit, slowest, terminal" in refused("report", "--format", "x", work=tmp_path)
 
 
 def test_clean_removes_the_work_folder(command, tmp_path):

@@ -404,10 +404,10 @@ def test_slow_overloads_are_listed_slowest_first():
 def test_a_renderer_is_added_as_one_file(tmp_path, monkeypatch):
     (tmp_path / "names_only.py").write_text("def render(run):\n    return ''.join(f'{row.overload}\\n' for row in run.rows)\n")
     monkeypatch.setattr(renderers, "__path__", [*renderers.__path__, str(tmp_path)])
-    assert renderers.names() == ["names_only", "slowest", "terminal"]
+    assert renderers.names() == ["junit", "names_only", "slowest", "terminal"]
     assert renderers.render("names_only", EVERYTHING) == f"{NAME}\naten.acos.default\naten.add.Tensor\n"
 
 
 def test_an_unknown_renderer_is_refused_with_the_names_of_those_there_are():
-    with pytest.raises(UsageError, match="unknown format 'page'; there are: slowest, terminal"):
+    with pytest.raises(UsageError, match="unknown format 'page'; there are: junit, slowest, terminal"):
         renderers.render("page", EVERYTHING)

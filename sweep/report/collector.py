@@ -139,6 +139,7 @@ class Collector:
             whole=self._has_every_overload() and self.plan.all_crossrefs,
             expected=self.plan.expected,
             accepted=self._accepted,
+            expired=self._expired,
             accept_command=self.plan.accept_command(self._subject()),
             notes=tuple(self.notes),
         )

@@ -32,6 +32,7 @@ class RunInfo:
         whole: every overload was run under every crossref.
         expected: there were expect files to compare with.
         accepted: the results were accepted.
+        expired: a note has expired, which fails the run.
         accept_command: the shell command that accepts what is unexpected.
         notes: lines for the user.
     """
@@ -51,6 +52,7 @@ class RunInfo:
     whole: bool = True
     expected: bool = True
     accepted: bool = False
+    expired: bool = False
     accept_command: str = ""
     notes: tuple[str, ...] = ()
 
