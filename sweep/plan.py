@@ -69,9 +69,9 @@ class Options:
 _PATHS = ("--corpus", "--results", "--work-dir")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What one run does. It can be pickled and travels to every worker.
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What has to be known at the end of a run to report and accept its results.
 
     Attributes:
         environment: torch, device and libraries.
@@ -80,14 +80,8 @@ class Plan:
         crossrefs: names, sorted.
         all_crossrefs: whether these are all that are registered.
         results: the folder of this torch's and device's expect files.
-        reasons: overload -> why it is not called; ``None`` if it is. Has every overload of this torch.
-        selected: the overloads to run, sorted; those that only an expect file has are among them.
         unknown: number of overloads in the corpus that this torch does not have.
         expected: whether there are expect files to compare with.
-        timeout: seconds that one call may take.
-        overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
-        memory: bytes that one child process may use; 0 is no limit.
-        native_cpu: whether calls use all instruction sets that the CPU has.
         work: the folder of what runs of this torch and device leave behind, as in ``.sweep/2.13/cpu``.
         scratch: the folder of the working folders of processes.
         notes: people's notes on findings.
@@ -99,14 +93,8 @@ class Plan:
     crossrefs: list[str]
     all_crossrefs: bool
     results: str
-    reasons: Mapping[str, Reason | None]
-    selected: list[str]
     unknown: int
     expected: bool
-    timeout: float
-    overload_timeout: float
-    memory: int
-    native_cpu: bool
     work: str
     scratch: str
     notes: tuple[Note, ...] = ()
@@ -140,6 +128,27 @@ class Plan:
                 words += [f"{name}={value}"] if name in _PATHS else [name, value]
         tests = ["sweep/"] if in_checkout else ["--pyargs", "sweep"]
         return shlex.join(["EXPECTTEST_ACCEPT=1", "pytest", "-n", "auto", *tests, *words])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(RunSettings):
+    """What one run does. It can be pickled and travels to every worker.
+
+    Attributes:
+        reasons: overload -> why it is not called; ``None`` if it is. Has every overload of this torch.
+        selected: the overloads to run, sorted; those that only an expect file has are among them.
+        timeout: seconds that one call may take.
+        overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
+        memory: bytes that one child process may use; 0 is no limit.
+        native_cpu: whether calls use all instruction sets that the CPU has.
+    """
+
+    reasons: Mapping[str, Reason | None]
+    selected: list[str]
+    timeout: float
+    overload_timeout: float
+    memory: int
+    native_cpu: bool
 
 
 def work_folder(work: str, environment: Environment) -> Path:

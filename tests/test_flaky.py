@@ -11,7 +11,7 @@ from sweep import expect, test_overloads
 from sweep.expect import Change, Verdict
 from sweep.findings.finding import Result, Status
 from sweep.report import run_jsonl
-from sweep.report.collector import ONLY_FLAKY
+from sweep.report.conclusion import ONLY_FLAKY
 from tests.test_report import BAD, GOOD, NAME, finish, plan_of, verdict_of
 
 BAD_TEXT = expect.text_of_result(BAD)
@@ -88,9 +88,9 @@ def test_a_regression_beside_a_flaky_overload_is_a_regression(tmp_path):
 
 def test_the_result_of_a_flaky_overload_is_not_accepted_and_others_are(tmp_path):
     flaky = Verdict(Result(NAME, calls=2, rerun=BAD), BAD_TEXT, expect.AGREE_TEXT)
-    status, collector, plan = finish(tmp_path, [flaky, verdict_of(GOOD, BAD_TEXT, "aten.acos.default")], accept=True)
+    status, conclusion, plan = finish(tmp_path, [flaky, verdict_of(GOOD, BAD_TEXT, "aten.acos.default")], accept=True)
     assert status == ONLY_FLAKY
     file = expect.load(Path(plan.results))["aten"]
     assert file.text_of(NAME) == BAD_TEXT
     assert file.text_of("aten.acos.default") == expect.AGREE_TEXT
-    assert f"not accepted, since it is flaky: {NAME}" in collector.notes
+    assert f"not accepted, since it is flaky: {NAME}" in conclusion.notes

@@ -114,15 +114,15 @@ def test_a_note_on_a_finding_is_found_by_its_title():
 BASELINE = expect.text_of_result(BAD)
 
 
-def lines_of(collector):
-    return [line for line in collector.notes if line.startswith("note ")]
+def lines_of(conclusion):
+    return [line for line in conclusion.notes if line.startswith("note ")]
 
 
 def test_an_expired_note_fails_a_run_in_which_nothing_else_is_wrong(tmp_path):
     note = Note(NAME, "", "why", expires="2.13")
-    status, collector, _ = finish(tmp_path, [verdict_of(BAD, BASELINE)], status=pytest.ExitCode.OK, notes=(note,))
+    status, conclusion, _ = finish(tmp_path, [verdict_of(BAD, BASELINE)], status=pytest.ExitCode.OK, notes=(note,))
     assert status == pytest.ExitCode.TESTS_FAILED
-    [line] = lines_of(collector)
+    [line] = lines_of(conclusion)
     assert line.startswith("note expired: aten.abs.default: note: why (until torch 2.13); this is torch 2.13")
 
 
@@ -131,9 +131,9 @@ def test_a_note_that_holds_and_one_that_is_gone_fail_nothing(tmp_path):
     gone = Note(NAME, "fake: output 1 dtype", "an old finding", expires="2.9")
     unknown = Note("aten.removed.default", "", "was there once")
     verdicts = [verdict_of(BAD, BASELINE)]
-    status, collector, _ = finish(tmp_path, verdicts, status=pytest.ExitCode.OK, notes=(held, gone, unknown))
+    status, conclusion, _ = finish(tmp_path, verdicts, status=pytest.ExitCode.OK, notes=(held, gone, unknown))
     assert status == pytest.ExitCode.OK
-    assert [line.partition(": note")[0] for line in lines_of(collector)] == [
+    assert [line.partition(": note")[0] for line in lines_of(conclusion)] == [
         "note gone: aten.abs.default, fake: output 1 dtype",
         "note gone: aten.removed.default",
     ]
@@ -145,23 +145,23 @@ def test_a_note_on_a_finding_that_another_device_has_is_not_gone(tmp_path):
     for expires, status, lines in (("", pytest.ExitCode.OK, 0), ("2.13", pytest.ExitCode.TESTS_FAILED, 1)):
         note = Note(NAME, "", "why", expires=expires)
         verdicts = [verdict_of(GOOD, expect.AGREE_TEXT)]
-        ended, collector, _ = finish(tmp_path, verdicts, status=pytest.ExitCode.OK, notes=(note,))
-        assert (ended, len(lines_of(collector))) == (status, lines)
+        ended, conclusion, _ = finish(tmp_path, verdicts, status=pytest.ExitCode.OK, notes=(note,))
+        assert (ended, len(lines_of(conclusion))) == (status, lines)
 
 
 def test_a_run_under_some_crossrefs_judges_notes_on_their_findings_alone(tmp_path):
     about = [Note(NAME, title, "why") for title in ("", "fake: output 1 dtype", "schema: argument x undeclared write")]
     verdicts = [verdict_of(BAD, BASELINE, partial=True)]
     options = {"all_crossrefs": False, "crossrefs": ["fake"]}
-    _, collector, _ = finish(tmp_path, verdicts, status=pytest.ExitCode.OK, notes=tuple(about), **options)
-    assert [line.partition(": note")[0] for line in lines_of(collector)] == ["note gone: aten.abs.default, fake: output 1 dtype"]
+    _, conclusion, _ = finish(tmp_path, verdicts, status=pytest.ExitCode.OK, notes=tuple(about), **options)
+    assert [line.partition(": note")[0] for line in lines_of(conclusion)] == ["note gone: aten.abs.default, fake: output 1 dtype"]
 
 
 def test_a_note_is_printed_under_the_line_of_its_overload_and_comes_back_from_the_file(tmp_path):
-    _, collector, plan = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], notes=(Note(NAME, "", "why"),))
+    _, conclusion, plan = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], notes=(Note(NAME, "", "why"),))
     run = run_jsonl.read(plan.run_folder() / run_jsonl.NAME)
     assert run.rows[0].notes == ("note: why",)
-    for each in (run, collector.run()):
+    for each in (run, conclusion.run()):
         assert "new  aten.abs.default: agrees -> fake: output 0 dtype\n     note: why\n" in terminal.render(each)
 
 
@@ -170,9 +170,9 @@ def test_accepting_keeps_the_file_of_notes(tmp_path):
     file = tmp_path / "results" / notes.NAME
     file.write_text(FILE)
     verdicts = [verdict_of(GOOD, BASELINE)]
-    status, collector, _ = finish(tmp_path, verdicts, accept=True, status=pytest.ExitCode.OK, notes=notes.read(file.parent))
+    status, conclusion, _ = finish(tmp_path, verdicts, accept=True, status=pytest.ExitCode.OK, notes=notes.read(file.parent))
     assert status == pytest.ExitCode.OK
-    assert any(note.startswith("accepted: ") and "aten.expect" in note for note in collector.notes)
+    assert any(note.startswith("accepted: ") and "aten.expect" in note for note in conclusion.notes)
     assert file.read_text() == FILE
 
 

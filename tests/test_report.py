@@ -78,7 +78,7 @@ def plan_of(folder, names=(NAME,), **changes):
 
 
 def finish(folder, verdicts, *, accept=False, broken=(), status=pytest.ExitCode.TESTS_FAILED, **changes):
-    """A run that has these verdicts comes to its end: its exit status, its collector and its plan."""
+    """A run that has these verdicts comes to its end: its exit status, its conclusion and its plan."""
     names = [v.result.overload for v in verdicts]
     plan = plan_of(folder, **{"names": names, **changes})
     results = Path(plan.results)
@@ -98,7 +98,7 @@ def finish(folder, verdicts, *, accept=False, broken=(), status=pytest.ExitCode.
         )
     session = SimpleNamespace(exitstatus=status)
     collector.pytest_sessionfinish(session, status)
-    return session.exitstatus, collector, plan
+    return session.exitstatus, collector.conclusion, plan
 
 
 def rows(plan):
@@ -300,10 +300,10 @@ def test_the_exit_status_says_whether_the_files_are_right(tmp_path, verdict, acc
 
 @pytest.mark.parametrize("changes", [{"status": 2}, {"status": 1, "broken": ["aten.add.Tensor"]}])
 def test_a_run_that_did_not_finish_accepts_nothing(tmp_path, changes):
-    _, collector, plan = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], accept=True, **changes)
+    _, conclusion, plan = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], accept=True, **changes)
     assert expect.load(Path(plan.results))["aten"].text_of(NAME) == expect.AGREE_TEXT
-    assert "nothing was accepted, since the run did not finish" in collector.notes[0]
-    assert run_jsonl.read(plan.run_folder() / run_jsonl.NAME).infos[0].notes == tuple(collector.notes)
+    assert "nothing was accepted, since the run did not finish" in conclusion.notes[0]
+    assert run_jsonl.read(plan.run_folder() / run_jsonl.NAME).infos[0].notes == tuple(conclusion.notes)
 
 
 def test_a_damaged_corpus_is_a_bad_request(tmp_path):
@@ -314,15 +314,15 @@ def test_a_damaged_corpus_is_a_bad_request(tmp_path):
     session = SimpleNamespace(exitstatus=1)
     collector.pytest_sessionfinish(session, 1)
     assert session.exitstatus == pytest.ExitCode.USAGE_ERROR
-    assert f"not run {NAME}: file is damaged\n" in renderers.render("terminal", collector.run())
+    assert f"not run {NAME}: file is damaged\n" in renderers.render("terminal", collector.conclusion.run())
 
 
 def test_a_file_that_cannot_be_written_is_one_note(tmp_path):
     (tmp_path / "work").write_text("in the way")
-    status, collector, plan = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], accept=True, status=pytest.ExitCode.OK)
+    status, conclusion, plan = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], accept=True, status=pytest.ExitCode.OK)
     assert status == pytest.ExitCode.TESTS_FAILED
-    assert len(collector.notes) == 1
-    assert "expect files are as they were" in collector.notes[0]
+    assert len(conclusion.notes) == 1
+    assert "expect files are as they were" in conclusion.notes[0]
     assert expect.load(Path(plan.results))["aten"].text_of(NAME) == expect.AGREE_TEXT
 
 
@@ -331,7 +331,7 @@ def test_a_file_that_cannot_be_written_is_one_note(tmp_path):
 
 def test_the_summary_can_be_rendered_again_from_the_file(tmp_path):
     names = [NAME, OTHER, "prims.cos.default", "prims.sin.default"]
-    _, collector, plan = finish(
+    _, conclusion, plan = finish(
         tmp_path,
         [
             verdict_of(dataclasses.replace(BAD, seconds=2.0), expect.AGREE_TEXT),
@@ -343,7 +343,7 @@ def test_the_summary_can_be_rendered_again_from_the_file(tmp_path):
         unknown=3,
     )
     text = renderers.render("terminal", run_jsonl.read(plan.run_folder() / run_jsonl.NAME))
-    assert text.splitlines()[1:] == renderers.render("terminal", collector.run()).splitlines()[1:]  # the first has the time
+    assert text.splitlines()[1:] == renderers.render("terminal", conclusion.run()).splitlines()[1:]  # the first has the time
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "namespace overloads called coverage agree known-bad unsupported not called flaky new gone" in lines
     assert "aten 2 2 100% 1 1 0 0 0 1 1" in lines
@@ -364,32 +364,32 @@ def test_the_summary_says_what_each_crossref_looked_at_found_and_took(tmp_path):
     bad = dataclasses.replace(BAD, findings=(refusal, finding(), finding(Difference.RANK)), seconds_of=timed)
     crash = finding(Ending(EndingKind.CRASH, "SIGSEGV"), "call")
     results = [bad, refused, dataclasses.replace(GOOD, findings=(crash,), seconds_of=timed)]
-    _, collector, _ = finish(
+    _, conclusion, _ = finish(
         tmp_path,
         [verdict_of(result, expect.AGREE_TEXT, name) for result, name in zip(results, (NAME, OTHER, THIRD), strict=True)],
     )
-    lines = [" ".join(line.split()) for line in renderers.render("terminal", collector.run()).splitlines()]
+    lines = [" ".join(line.split()) for line in renderers.render("terminal", conclusion.run()).splitlines()]
     head = lines.index("crossref overloads calls findings known-bad unsupported seconds")
     assert lines[head + 2 : head + 5] == ["call 3 7 1 1 0", "fake 3 7 2 1 1 5", "functionalize 2 4 0 0 0 0"]
     assert "aten 3 3 100% 0 2 1 0 0 3 0" in lines
 
 
 def test_the_command_to_accept_a_single_change_names_its_overload(tmp_path):
-    _, collector, plan = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)])
-    assert f"1 unexpected; to accept them: {plan.accept_command(NAME)}\n" in renderers.render("terminal", collector.run())
+    _, conclusion, plan = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)])
+    assert f"1 unexpected; to accept them: {plan.accept_command(NAME)}\n" in renderers.render("terminal", conclusion.run())
 
 
 def test_what_was_accepted_is_not_unexpected(tmp_path):
-    _, collector, _ = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], accept=True, status=pytest.ExitCode.OK)
-    text = renderers.render("terminal", collector.run())
+    _, conclusion, _ = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], accept=True, status=pytest.ExitCode.OK)
+    text = renderers.render("terminal", conclusion.run())
     assert "unexpected" not in text
     assert "accepted: " in text
 
 
 def test_differences_under_the_instruction_sets_of_this_cpu_are_called_cpu_dependent(tmp_path):
     native = dataclasses.replace(ENVIRONMENT, native_cpu=True, features="AVX512")
-    _, collector, _ = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], environment=native)
-    text = renderers.render("terminal", collector.run())
+    _, conclusion, _ = finish(tmp_path, [verdict_of(BAD, expect.AGREE_TEXT)], environment=native)
+    text = renderers.render("terminal", conclusion.run())
     assert "\n1 CPU-dependent: " in text
     assert "to accept" not in text
     assert "another torch or device" not in text
