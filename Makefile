@@ -4,6 +4,7 @@
 DEVICE ?= cpu
 N ?= auto
 OPS ?=
+SHARD ?=
 TORCH ?= 2.13.0
 
 ifdef PYTHON
@@ -19,7 +20,7 @@ SELECT := --device '$(DEVICE)' $(foreach glob,$(OPS),--ops '$(glob)')
 .PHONY: sweep accept record report test bench lint venv clean
 
 sweep: $(READY)   ## call every overload and compare with results/
-	$(PY) -m pytest -q -n $(N) $(SELECT) sweep/
+	$(PY) -m pytest -q -n $(N) $(SELECT) $(if $(SHARD),--shard '$(SHARD)') sweep/
 
 accept: $(READY)  ## the same, and replace what results/ says by what is found
 	EXPECTTEST_ACCEPT=1 $(PY) -m pytest -q -n $(N) $(SELECT) sweep/

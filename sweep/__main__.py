@@ -10,18 +10,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sweep.commands import check, clean, coverage, diff, listing, page, record, report, repro, search, show
+from sweep.commands import check, clean, coverage, diff, listing, merge, page, record, report, repro, search, show
 from sweep.commands.options import BAD_REQUEST
 from sweep.errors import UserError
 
-_COMMANDS = (listing, record, show, check, report, page, diff, repro, search, coverage, clean)
+_COMMANDS = (listing, record, show, check, report, merge, page, diff, repro, search, coverage, clean)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        Its exit status: 0 for success, 1 if ``check`` finds something, 2 for a request that cannot be met.
+        Its exit status: 0 for success, 1 if ``check`` finds something, 2 for a request that cannot be met; ``merge`` has that of
+        a run.
     """
     arguments = _parser().parse_args(argv)
     try:

@@ -60,6 +60,10 @@ class CorpusError(UserError):
     """A corpus that is missing, damaged or of another format, or that cannot be written."""
 
 
+class MergeError(UserError):
+    """Files that are not all the shards of one sweep."""
+
+
 class ExpectError(UserError):
     """An expect file that cannot be parsed."""
 

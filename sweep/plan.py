@@ -15,6 +15,7 @@ from pathlib import Path
 from sweep.expect.notes import Note
 from sweep.findings.reason import Reason
 from sweep.operators.environment import Environment
+from sweep.sharding import Part, Shard
 
 #: The folder that holds the package: a checkout of the repository, or ``site-packages``.
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +49,8 @@ class Options:
         workers: number of recording processes, if a corpus has to be recorded.
         native_cpu: make calls with all instruction sets that the CPU has, not with those of the baseline.
         accept: take what the run finds as what is expected.
+        shard: run only this part of the overloads.
+        keyword: pytest's ``-k``, by which it selects some of the items.
     """
 
     device: str = "cpu"
@@ -63,6 +66,8 @@ class Options:
     workers: int = field(default_factory=_cores)
     native_cpu: bool = False
     accept: bool = False
+    shard: Shard | None = None
+    keyword: str = ""
 
 
 #: Options whose values are paths.
@@ -141,6 +146,7 @@ class Plan(RunSettings):
         overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
         memory: bytes that one child process may use; 0 is no limit.
         native_cpu: whether calls use all instruction sets that the CPU has.
+        part: the shard that ``selected`` is; ``None`` if this is no sharded sweep.
     """
 
     reasons: Mapping[str, Reason | None]
@@ -149,6 +155,7 @@ class Plan(RunSettings):
     overload_timeout: float
     memory: int
     native_cpu: bool
+    part: Part | None = None
 
 
 def work_folder(work: str, environment: Environment) -> Path:

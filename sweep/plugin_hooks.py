@@ -21,6 +21,7 @@ from sweep.plan import Options, Plan
 from sweep.recording import record as recording
 from sweep.report.collector import Collector
 from sweep.report.watch import Watch
+from sweep.sharding import Shard
 
 _PLAN = pytest.StashKey[Plan]()
 
@@ -42,6 +43,8 @@ def _add_options(parser: pytest.Parser) -> None:
     option("--device", default=default.device, help="device to sweep: cpu, cuda, cuda:1, ... (default: %(default)s)")
     option("--ops", action="append", default=[], metavar="GLOB", help="only overloads that match, as 'aten.add*'; repeatable")
     option("--crossref", action="append", default=[], metavar="NAME", help="only this crossref; repeatable")
+    shard = "only the K-th of N parts of the overloads, of about as many calls each; `python -m sweep merge` puts them together"
+    option("--shard", metavar="K/N", help=shard)
     library = "sweep the operators that this module registers instead of torch's own; repeatable, needs --results"
     option("--import", action="append", default=[], dest="libraries", metavar="MODULE", help=library)
     option("--corpus", metavar="DIR", help="use these recorded calls as they are, whatever recorded them")
@@ -95,6 +98,8 @@ def _options(config: pytest.Config) -> Options:
         workers=getattr(option, "numprocesses", None) or Options().workers,
         native_cpu=option.native_cpu,
         accept=expect.accepting(),
+        shard=None if option.shard is None else Shard.parse(option.shard),
+        keyword=option.keyword,
     )
 
 
@@ -103,9 +108,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if plan is None:
         return []
     environment = plan.environment
+    shard = "" if plan.part is None else f"shard {plan.part.shard}, "
     return [
         f"sweep: torch {environment.build} git {environment.git}, {environment.device}, {environment.features}",
-        f"sweep: {len(plan.selected)} of {len(plan.reasons)} overloads, crossrefs {' '.join(plan.crossrefs)}",
+        f"sweep: {len(plan.selected)} of {len(plan.reasons)} overloads, {shard}crossrefs {' '.join(plan.crossrefs)}",
         f"sweep: expect files {plan.results}",
     ]
 

@@ -28,6 +28,7 @@ from sweep.operators.overload import similar
 from sweep.plan import Options, Plan, corpus_folder, scratch_folder, work_folder
 from sweep.recording import record as recording
 from sweep.recording.fingerprint import is_fresh, is_of
+from sweep.sharding import Part, Shard, ShardedSweep, digest_of_corpus, digest_of_names
 
 #: Default limit of a child's address space, in bytes.
 MEMORY = 16 << 30
@@ -39,7 +40,7 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
     Raises:
         UserError: something cannot be done; no expect file was written.
     """
-    _check_combinations(options)
+    check_combinations(options)
     crossrefs = crossref.check_names(options.crossrefs)
     people = notes.read(Path(options.results).resolve())
     with sandbox_for(options) as sandbox:
@@ -54,6 +55,21 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         folder, manifest = _corpus(options, environment, out, check_selection)
         reasons = _reasons(manifest, environment, sandbox)
         selected = select(sorted({*reasons, *expected}), options.ops)
+    memory = memory_limit(environment, options.memory)
+    unknown = len(set(manifest["overloads"]) - set(reasons))
+    sweep = ShardedSweep(
+        environment=environment,
+        crossrefs=tuple(crossrefs),
+        overloads=digest_of_names(selected),
+        every_overload=set(reasons) <= set(selected),
+        keyword=options.keyword,
+        corpus=digest_of_corpus(manifest),
+        unknown=unknown,
+        expect_files=expect.digest(results),
+        call_timeout=options.timeout,
+        overload_timeout=options.overload_timeout,
+        memory=memory,
+    )
     return Plan(
         environment=environment,
         corpus=str(folder),
@@ -62,24 +78,40 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         all_crossrefs=crossrefs == crossref.names(),
         results=str(results),
         reasons=reasons,
-        selected=selected,
-        unknown=len(set(manifest["overloads"]) - set(reasons)),
+        selected=_in_shard(selected, manifest, options.shard),
+        unknown=unknown,
         expected=bool(files),
         timeout=options.timeout,
         overload_timeout=options.overload_timeout,
-        memory=memory_limit(environment, options.memory),
+        memory=memory,
         native_cpu=options.native_cpu,
         work=str(work_folder(absolute_work(options), environment)),
         scratch=str(scratch_folder(absolute_work(options))),
         notes=people,
+        part=None if options.shard is None else Part(options.shard, sweep),
     )
 
 
-def _check_combinations(options: Options) -> None:
+def _in_shard(names: list[str], manifest: Mapping[str, Any], shard: Shard | None) -> list[str]:
+    """The overloads that a shard has of all that are selected; all of them for ``None``."""
+    if shard is None:
+        return names
+    # Numbers of calls, unlike times, are the same on every machine.
+    return shard.of({name: manifest["overloads"].get(name, {}).get("calls", 0) for name in names})
+
+
+def check_combinations(options: Options) -> None:
+    """Checks options that exclude or need each other.
+
+    Raises:
+        UsageError: they cannot be met together.
+    """
     if options.libraries and Path(options.results).resolve() == Path(Options().results).resolve():
         raise UsageError("--import needs --results DIR: a folder of its own for the expect files of those operators")
     if options.native_cpu and options.accept:
         raise UsageError("--native-cpu compares this CPU with the baseline, which is what is accepted: accept without it")
+    if options.shard is not None and options.accept:
+        raise UsageError("a shard alone is not accepted: run all of them, then `python -m sweep merge DIR --accept`")
 
 
 def select(names: Sequence[str], globs: Sequence[str]) -> list[str]:

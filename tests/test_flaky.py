@@ -12,6 +12,7 @@ from sweep.expect import Change, Verdict
 from sweep.findings.finding import Result, Status
 from sweep.report import run_jsonl
 from sweep.report.conclusion import ONLY_FLAKY
+from sweep.sharding import Part, Shard
 from tests.test_report import BAD, GOOD, NAME, finish, plan_of, verdict_of
 
 BAD_TEXT = expect.text_of_result(BAD)
@@ -61,12 +62,19 @@ def test_a_second_run_that_only_took_longer_is_the_same(tmp_path):
     assert test_overloads.judge(NAME, plan_of(tmp_path), runs, expect.AGREE_TEXT).change is Change.NEW
 
 
-@pytest.mark.parametrize(("accepting", "made"), [(False, ["run"]), (True, ["run", "rerun"])])
-def test_without_expect_files_a_result_is_run_again_only_to_be_accepted(tmp_path, monkeypatch, accepting, made):
+@pytest.mark.parametrize(
+    ("accepting", "part", "made"),
+    [
+        (False, None, ["run"]),
+        (True, None, ["run", "rerun"]),
+        (False, Part(Shard(1, 2), sweep=None), ["run", "rerun"]),  # it is accepted when it has been merged
+    ],
+)
+def test_without_expect_files_a_result_is_run_again_only_to_be_accepted(tmp_path, monkeypatch, accepting, part, made):
     if accepting:
         monkeypatch.setenv("EXPECTTEST_ACCEPT", "1")
     runs = Runs(BAD, BAD)
-    test_overloads.judge(NAME, plan_of(tmp_path, expected=False), runs, expect.UNKNOWN_TEXT)
+    test_overloads.judge(NAME, plan_of(tmp_path, expected=False, part=part), runs, expect.UNKNOWN_TEXT)
     assert runs.made == made
 
 

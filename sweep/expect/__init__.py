@@ -14,7 +14,7 @@ from sweep.expect.expect_file import (
     restrict,
     text_of_result,
 )
-from sweep.expect.folder import checked_in, differing_head, folder_of, head, known, load, named, nearest, shown, write
+from sweep.expect.folder import checked_in, differing_head, digest, folder_of, head, known, load, named, nearest, shown, write
 from sweep.expect.verdict import Change, Verdict
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "accepting",
     "checked_in",
     "differing_head",
+    "digest",
     "folder_of",
     "head",
     "known",

@@ -12,6 +12,7 @@ from pathlib import Path
 from sweep.errors import UsageError
 from sweep.expect.expect_file import ExpectFile, parse
 from sweep.expect.known import Known
+from sweep.files import digest as digest_of_files
 from sweep.files import replace_all
 from sweep.operators.environment import Environment
 
@@ -30,6 +31,11 @@ def load(folder: Path) -> dict[str, ExpectFile]:
         ExpectError: one of them cannot be parsed.
     """
     return {path.stem: parse(path.read_text(), path.stem, str(path)) for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def digest(folder: Path) -> str:
+    """Digest of every expect file of a folder."""
+    return digest_of_files(sorted(folder.glob(f"*{SUFFIX}")))
 
 
 def known(files: Mapping[str, ExpectFile], overload: str) -> Known:

@@ -7,7 +7,6 @@ not have this plugin.
 from __future__ import annotations
 
 import datetime
-import secrets
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -18,7 +17,10 @@ from sweep.expect.verdict import Verdict
 from sweep.plan import Plan
 from sweep.report import renderers
 from sweep.report.conclusion import Conclusion
-from sweep.report.model import RunInfo
+from sweep.report.model import RunInfo, ShardInfo, new_id
+
+#: Exit statuses of a run that came to its end.
+_FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.TESTS_FAILED)
 
 
 class Collector:
@@ -73,8 +75,10 @@ class Collector:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self._damaged:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if self.verdicts or self.broken:
-            self.conclusion = self._conclusion()
+        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.plan.part is not None:
+            session.exitstatus = pytest.ExitCode.OK  # as few overloads as these, or `-k`, can leave a shard without any
+        if self.verdicts or self.broken or (self.plan.part is not None and session.exitstatus == pytest.ExitCode.OK):
+            self.conclusion = self._conclusion(finished=not self._stopped and exitstatus in _FINISHED)
             session.exitstatus = self.conclusion.conclude(session.exitstatus)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -83,12 +87,13 @@ class Collector:
             for line in renderers.render("terminal", self.conclusion.run()).splitlines():
                 terminalreporter.write_line(line)
 
-    def _conclusion(self) -> Conclusion:
+    def _conclusion(self, *, finished: bool) -> Conclusion:
         info = RunInfo(
             id=new_id(self._started),
             started=self._started.isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - self._clock, 3),
             arguments=tuple(self._arguments),
+            shard=self._shard(finished=finished),
         )
         return Conclusion(
             self.plan,
@@ -97,13 +102,20 @@ class Collector:
             self.broken,
             every_overload=set(self.plan.reasons) <= set(self.verdicts),
             accept=self.accept,
-            finished=not self._stopped,
+            finished=finished,
         )
 
-
-def new_id(started: datetime.datetime) -> str:
-    """The id of a run: its start time, in UTC, and a random suffix."""
-    return f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    def _shard(self, *, finished: bool) -> ShardInfo | None:
+        plan = self.plan
+        if plan.part is None:
+            return None
+        return ShardInfo(
+            part=plan.part,
+            rows=len({*self.verdicts, *self.broken}),
+            complete=set(plan.selected) <= set(self.verdicts),
+            finished=finished,
+            corpus="" if plan.own_corpus else plan.corpus,
+        )
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -85,6 +85,12 @@ class Conclusion:
             status = status or pytest.ExitCode.TESTS_FAILED
         return pytest.ExitCode.TESTS_FAILED if self._expired and status in (*_PASSED, ONLY_FLAKY) else status
 
+    def status_of_items(self) -> int:
+        """The exit status that pytest has for a run with these verdicts."""
+        judged = self._settings.expected and not self._accept
+        wrong = any(v.change is Change.FLAKY or (judged and v.change is not None) for v in self._verdicts.values())
+        return pytest.ExitCode.TESTS_FAILED if wrong or self._broken else pytest.ExitCode.OK
+
     def run(self) -> Run:
         """The run as plain data."""
         rows = [
@@ -141,7 +147,7 @@ class Conclusion:
         ended = ONLY_FLAKY if wrong == {Change.FLAKY} and not self._broken and status == failed else status
         if self._accept:
             # An item fails for its result only if that is flaky; its section stays as it is.
-            if not self._finished or self._broken or status not in (*_PASSED, failed):
+            if not self._finished or self._broken:
                 self.notes.append("nothing was accepted, since the run did not finish: expect files are as they were")
                 ended = ended or failed
             elif not self._write_expect_files():

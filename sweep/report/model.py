@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +12,31 @@ from sweep.expect.expect_file import merge
 from sweep.expect.verdict import Change, Verdict
 from sweep.findings.finding import CALL, Finding, Result, ordered
 from sweep.findings.reason import ReasonKind
+from sweep.sharding import Part
+
+
+def new_id(started: datetime.datetime) -> str:
+    """A new id of a run: its start time, in UTC, and a random suffix."""
+    return f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What a run over a shard says about itself to whoever merges it with the others.
+
+    Attributes:
+        part: the shard, and what all of them have in common.
+        rows: how many rows the run has.
+        complete: every overload of the shard has a result.
+        finished: the run came to its end.
+        corpus: the folder of recorded calls if the user named one, or empty.
+    """
+
+    part: Part
+    rows: int
+    complete: bool
+    finished: bool
+    corpus: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +62,7 @@ class RunInfo:
         expired: a note has expired, which fails the run.
         accept_command: the shell command that accepts what is unexpected.
         notes: lines for the user.
+        shard: which part of a sharded sweep it was; ``None`` if it was none.
     """
 
     id: str
@@ -55,6 +83,7 @@ class RunInfo:
     expired: bool = False
     accept_command: str = ""
     notes: tuple[str, ...] = ()
+    shard: ShardInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +160,9 @@ class Run:
                 row = _merged_rows(rows[row.overload], row, info.crossrefs)
             rows[row.overload] = row
         used = {name for row in rows.values() for name in (row.run, *row.crossref_runs.values())}
-        infos = {i.id: i for i in (*self.infos, info) if i.id in used}
+        # A shard may have no row at all, and is there all the same until it is run again.
+        empty = [i for i in self.infos if i.shard and not i.shard.rows and not (info.shard and i.shard.part == info.shard.part)]
+        infos = {i.id: i for i in (*self.infos, info) if i.id in used or i in empty or i is info}
         return Run(
             tuple(sorted(infos.values(), key=lambda i: (i.started, i.id))),
             tuple(rows[overload] for overload in sorted(rows)),

@@ -29,7 +29,9 @@ from sweep.findings.kind import (
     StateChange,
 )
 from sweep.findings.reason import Reason, ReasonKind
-from sweep.report.model import Row, Run, RunInfo
+from sweep.operators.environment import Environment
+from sweep.report.model import Row, Run, RunInfo, ShardInfo
+from sweep.sharding import Part, Shard, ShardedSweep
 
 NAME = "run.jsonl"
 
@@ -52,8 +54,12 @@ def update(path: Path, run: Run) -> None:
         files.replace(path, dumps(run))
 
 
-def read(path: Path) -> Run:
+def read(path: Path, remedy: str = "the next run replaces it") -> Run:
     """Reads a file.
+
+    Args:
+        path: the file.
+        remedy: what to do about one that cannot be read.
 
     Raises:
         RunFileError: there is none, or it is damaged or of another format.
@@ -63,7 +69,7 @@ def read(path: Path) -> Run:
     except FileNotFoundError:
         raise RunFileError(f"{path} does not exist: no run has finished yet: `make sweep` first") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunFileError(f"{path} cannot be read ({type(error).__name__}: {error}); the next run replaces it") from None
+        raise RunFileError(f"{path} cannot be read ({type(error).__name__}: {error}); {remedy}") from None
 
 
 def dumps(run: Run) -> str:
@@ -88,7 +94,15 @@ def loads(text: str) -> Run:
 
 
 def _info_from_json(plain: dict[str, Any]) -> RunInfo:
-    return RunInfo(**_fields(plain, "type"))
+    return RunInfo(**_fields(plain, "type", "shard"), shard=_shard_from_json(plain.get("shard")))
+
+
+def _shard_from_json(plain: dict[str, Any] | None) -> ShardInfo | None:
+    if plain is None:
+        return None
+    part = plain["part"]
+    sweep = ShardedSweep(**_fields(part["sweep"], "environment"), environment=Environment(**part["sweep"]["environment"]))
+    return ShardInfo(**_fields(plain, "part"), part=Part(Shard(**part["shard"]), sweep))
 
 
 def _fields(plain: dict[str, Any], *left_out: str) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def _settings(run: Run) -> str:
     """A line per run: what it was."""
     lines = []
     for info in run.infos:
-        extent = "all overloads and crossrefs" if info.whole else f"a part, crossrefs {' '.join(info.crossrefs)}"
+        part = f"shard {info.shard.part.shard}" if info.shard else "a part"
+        extent = "all overloads and crossrefs" if info.whole else f"{part}, crossrefs {' '.join(info.crossrefs)}"
         torch = f"torch {info.torch} git {info.git}, {info.device}, {info.features}"
         lines.append(f"run {info.id}: {torch}; {extent}; {info.seconds:.0f} s")
     return "\n".join(lines) + "\n"
