@@ -60,6 +60,10 @@ class CorpusError(UserError):
     """A corpus that is missing, damaged or of another format, or that cannot be written."""
 
 
+class WorkerError(UserError):
+    """A worker of xdist that cannot do its part, since it has other sources, recorded calls or another torch than the run."""
+
+
 class MergeError(UserError):
     """Files that are not all the shards of one sweep."""
 

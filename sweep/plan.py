@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sweep.expect import ExpectFile
 from sweep.expect.notes import Note
 from sweep.findings.reason import Reason
 from sweep.operators.environment import Environment
@@ -146,6 +147,8 @@ class Plan(RunSettings):
         overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
         memory: bytes that one child process may use; 0 is no limit.
         native_cpu: whether calls use all instruction sets that the CPU has.
+        baseline: the expect files by namespace; empty if there are none.
+        corpus_digest: digest of the recorded calls.
         part: the shard that ``selected`` is; ``None`` if this is no sharded sweep.
     """
 
@@ -155,6 +158,8 @@ class Plan(RunSettings):
     overload_timeout: float
     memory: int
     native_cpu: bool
+    baseline: Mapping[str, ExpectFile] = field(default_factory=dict)
+    corpus_digest: str = ""
     part: Part | None = None
 
 

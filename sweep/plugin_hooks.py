@@ -5,15 +5,16 @@ What to run is decided in ``session``, how an overload is run in ``isolation.sup
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from sweep import crossref, expect, session
+from sweep import crossref, expect, session, workers
 from sweep.errors import UserError
 from sweep.isolation.sandbox import Sandbox
 from sweep.isolation.supervisor import Supervisor
@@ -24,6 +25,13 @@ from sweep.report.watch import Watch
 from sweep.sharding import Shard
 
 _PLAN = pytest.StashKey[Plan]()
+_SELECTED = pytest.StashKey[list[str]]()
+
+#: In a worker elsewhere: where the run was started.
+_ORIGIN = pytest.StashKey[workers.Origin]()
+
+#: Why a worker elsewhere is not fit for the run.
+_UNFIT = pytest.StashKey[str]()
 
 #: Modules that a child which makes calls needs, for the fork server.
 _PRELOADS = ("sweep.execution.run", *crossref.LATE_IMPORTS)
@@ -66,7 +74,7 @@ def _add_options(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
-        config.stash[_PLAN] = pickle.loads(config.workerinput["sweep_plan"])
+        _configure_worker(config, config.workerinput)
         return
     if config.option.help or config.option.markers:
         return
@@ -76,10 +84,22 @@ def pytest_configure(config: pytest.Config) -> None:
             plan = session.prepare(_options(config), out=sys.stderr)
     except UserError as error:
         raise pytest.UsageError(str(error)) from None
-    config.stash[_PLAN] = plan
+    config.stash[_PLAN], config.stash[_SELECTED] = plan, plan.selected
     if not config.option.collectonly:
         config.pluginmanager.register(Collector(plan, accept=expect.accepting()), "sweep-report")
         config.pluginmanager.register(Watch(config), "sweep-watch")
+
+
+def _configure_worker(config: pytest.Config, sent: dict[str, Any]) -> None:
+    config.stash[_SELECTED] = sent["sweep_selected"]
+    if sent["sweep_origin"] is not None:
+        config.stash[_ORIGIN] = workers.Origin(**sent["sweep_origin"])
+        try:
+            workers.check_sources(config.stash[_ORIGIN])  # else the plan may have another form
+        except UserError as error:
+            config.stash[_UNFIT] = str(error)
+            return
+    config.stash[_PLAN] = pickle.loads(sent["sweep_plan"])
 
 
 def _options(config: pytest.Config) -> Options:
@@ -119,6 +139,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Sends the plan to a worker of xdist, wherever that runs."""
+    elsewhere = workers.is_elsewhere(node.gateway.spec)
+    node.workerinput["sweep_origin"] = dataclasses.asdict(workers.Origin.here()) if elsewhere else None
+    node.workerinput["sweep_selected"] = node.config.stash[_SELECTED]
     node.workerinput["sweep_plan"] = pickle.dumps(node.config.stash[_PLAN])
 
 
@@ -134,40 +157,57 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "overload" in metafunc.fixturenames:
-        names = metafunc.config.stash[_PLAN].selected
+        names = metafunc.config.stash[_SELECTED]
         metafunc.parametrize("overload", names, ids=names)
 
 
 @pytest.fixture(scope="session")
 def plan(request: pytest.FixtureRequest) -> Plan:
     """The plan of this run."""
+    if _UNFIT in request.config.stash:
+        _give_up(request.session, request.config.stash[_UNFIT])
     return request.config.stash[_PLAN]
 
 
 @pytest.fixture(scope="session")
-def supervisor(plan: Plan) -> Iterator[Supervisor]:
+def supervisor(request: pytest.FixtureRequest, plan: Plan) -> Iterator[Supervisor]:
     """Runs overloads in this worker's own child process, which starts at the first overload that has calls."""
-    with _sandbox(plan) as sandbox, _sandbox(plan) as fresh:
-        yield Supervisor(
-            sandbox,
-            Path(plan.corpus),
-            plan.environment.device,
-            plan.crossrefs,
-            plan.timeout,
-            overload_timeout=plan.overload_timeout,
-            memory=plan.memory,
-            fresh=fresh,
-        )
+    corpus, scratch = Path(plan.corpus), Path(plan.scratch)
+    origin = request.config.stash.get(_ORIGIN, None)
+    try:
+        if origin is not None:
+            corpus, scratch = workers.corpus_of(plan, origin, request.config.rootpath), workers.scratch()
+        with _sandbox(plan, scratch) as sandbox, _sandbox(plan, scratch) as fresh:
+            if origin is not None:
+                workers.check_environment(plan, sandbox)
+            yield Supervisor(
+                sandbox,
+                corpus,
+                plan.environment.device,
+                plan.crossrefs,
+                plan.timeout,
+                overload_timeout=plan.overload_timeout,
+                memory=plan.memory,
+                fresh=fresh,
+            )
+    except UserError as error:
+        _give_up(request.session, str(error))
 
 
-def _sandbox(plan: Plan) -> Sandbox:
+def _sandbox(plan: Plan, scratch: Path) -> Sandbox:
     return Sandbox(
-        Path(plan.scratch),
+        scratch,
         session.address_space(plan.environment, plan.memory),
         list(plan.environment.libraries),
         preloads=_PRELOADS,
         native_cpu=plan.native_cpu,
     )
+
+
+def _give_up(session: pytest.Session, why: str) -> NoReturn:
+    """Fails an item of a worker that is not fit for the run, and with it the run."""
+    session.config.stash[_UNFIT] = session.shouldfail = why
+    raise pytest.fail.Exception(why, pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -179,4 +219,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.sweep_verdict, report.sweep_damage = carried.get("sweep_verdict"), carried.get("sweep_damage")
         item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("sweep_")]
         report.user_properties = list(item.user_properties)
+    elif report.failed:
+        report.sweep_damage = item.config.stash.get(_UNFIT, None)
     return report

@@ -57,13 +57,14 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         selected = select(sorted({*reasons, *expected}), options.ops)
     memory = memory_limit(environment, options.memory)
     unknown = len(set(manifest["overloads"]) - set(reasons))
+    corpus_digest = digest_of_corpus(manifest)
     sweep = ShardedSweep(
         environment=environment,
         crossrefs=tuple(crossrefs),
         overloads=digest_of_names(selected),
         every_overload=set(reasons) <= set(selected),
         keyword=options.keyword,
-        corpus=digest_of_corpus(manifest),
+        corpus=corpus_digest,
         unknown=unknown,
         expect_files=expect.digest(results),
         call_timeout=options.timeout,
@@ -88,6 +89,8 @@ def prepare(options: Options, out: TextIO = sys.stderr) -> Plan:
         work=str(work_folder(absolute_work(options), environment)),
         scratch=str(scratch_folder(absolute_work(options))),
         notes=people,
+        baseline=files,
+        corpus_digest=corpus_digest,
         part=None if options.shard is None else Part(options.shard, sweep),
     )
 

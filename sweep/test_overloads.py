@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import expecttest
 import pytest
@@ -18,8 +16,6 @@ from sweep.findings.reason import Reason, ReasonKind
 from sweep.isolation.supervisor import Supervisor
 from sweep.plan import Plan
 
-_files = functools.cache(expect.load)
-
 
 def test_overload(
     overload: str,
@@ -29,7 +25,7 @@ def test_overload(
 ) -> None:
     """Runs an overload's calls under every crossref and compares the result with its section."""
     expected = expect.UNKNOWN_TEXT
-    file = _files(Path(plan.results)).get(overload.partition(".")[0])
+    file = plan.baseline.get(overload.partition(".")[0])
     if file is not None:
         expected = file.text_of(overload, None if plan.all_crossrefs else plan.crossrefs)
     try:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -25,7 +22,6 @@ from tests.whole_runs import (
     run_file,
     section,
     sweep,
-    until_says,
 )
 
 # --- passing, failing, and the summary ---------------------------------------------------------------------------------
@@ -39,23 +35,6 @@ def test_a_run_that_finds_what_is_expected_passes_and_writes_no_expect_file(know
     assert "1 passed, 1 skipped" in completed.stdout
     assert completed.stderr == ""
     assert content(known / "results") == before
-
-
-def test_workers_elsewhere_find_the_same(known, tmp_path):
-    """An interpreter in another folder, with a copy of the sources: all they have in common is what is sent, and the disk."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    line = [sys.executable, "-u", "-m", "execnet.script.socketserver", address]
-    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
-        try:
-            until_says(server, "Entering Accept loop")
-            tx = ("--dist", "load", "--tx", f"socket={address}", f"--rsyncdir={ROOT}")
-            completed = sweep(known, known / "results", *tx, "-p", "no:warnings", *ops("aten.max_unpool2d*"))
-        finally:
-            server.kill()
-    assert completed.returncode == 0, completed.stdout + completed.stderr
-    assert "1 passed, 1 skipped" in completed.stdout
-    assert list(tmp_path.rglob("sweep/conftest.py"))
 
 
 @pytest.fixture(scope="module")
