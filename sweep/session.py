@@ -134,8 +134,12 @@ def select(names: Sequence[str], globs: Sequence[str]) -> list[str]:
     return [n for n in names if not globs or any(fnmatch.fnmatchcase(n, glob) for glob in globs)]
 
 
-def sandbox_for(options: Options) -> Sandbox:
+def sandbox_for(options: Options, preloads: Sequence[str] = ()) -> Sandbox:
     """A sandbox for questions about torch, not yet started; its working folders lie in the user's work folder.
+
+    Args:
+        options: what the user asked for.
+        preloads: as ``Sandbox`` has them.
 
     Raises:
         UsageError: the work folder cannot be written.
@@ -147,7 +151,7 @@ def sandbox_for(options: Options) -> Sandbox:
             pass
     except OSError as error:
         raise UsageError(f"cannot write to {work} ({error.strerror}): name another folder with --work-dir DIR") from None
-    return Sandbox(scratch_folder(work), libraries=options.libraries, native_cpu=options.native_cpu)
+    return Sandbox(scratch_folder(work), libraries=options.libraries, preloads=preloads, native_cpu=options.native_cpu)
 
 
 def identify(options: Options) -> Environment:

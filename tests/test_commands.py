@@ -202,7 +202,7 @@ def test_check_echoes_values_that_are_too_many_to_print_as_they_were_typed(comma
 @pytest.mark.parametrize(
     ("call", "why"),
     [
-        ("torch.abs(torch.zeros(2))", "not a call of an overload: write one such as torch.ops.aten.add.Tensor("),
+        ("torch.ones(2, device='meta')", "there is nothing to check: aten.ones.default: device meta"),
         ("torch.ops.aten.abs.nowhere(torch.zeros(2))", "aten.abs.default"),
         ("torch.ops.aten.abs(torch.zeros(2))", "aten.abs.default"),
         ("torch.ops.aten.abs.default(x)", "NameError"),
@@ -211,6 +211,56 @@ def test_check_echoes_values_that_are_too_many_to_print_as_they_were_typed(comma
 )
 def test_check_refuses_what_is_no_call_in_one_line(refused, call, why):
     assert why in refused("check", call)
+
+
+UNPOOL = "F.max_unpool2d(torch.rand(1, 8, 8, 8).to(memory_format=torch.channels_last), torch.arange(64).expand(8, 64).reshape(1, 8, 8, 8), 1)"  # noqa: E501
+
+
+def test_check_of_an_expression_has_what_each_overload_says(command):
+    completed = command("check", f"torch.ones(2).abs(); {UNPOOL}", "--crossref", "fake")
+    assert (completed.returncode, completed.stderr) == (1, ""), completed
+    lines = completed.stdout.splitlines()
+    assert lines[:2] == ["[aten.ones.default] agrees", "[aten.abs.default] agrees"]
+    finding = lines[lines.index("[aten.max_unpool2d.default]") + 1 :]
+    assert finding[0] == "fake: output 0 strides[1]: 1 of 1 call, float32"
+    assert finding[1].startswith("  torch.ops.aten.max_unpool2d.default(torch.zeros((512,), dtype=torch.float32).as_strided(")
+    assert finding[2] == "  fake: float32 (1, 8, 8, 8) strides (512, 64, 8, 1)"
+    assert re.fullmatch(r"(\d+) calls of \1 overloads: 1 disagrees", lines[-1])
+
+
+def test_check_of_an_expression_that_agrees_in_backward_too(command):
+    completed = command("check", "x = torch.ones(2, requires_grad=True); x.sigmoid().sum().backward()", "--json")
+    assert (completed.returncode, completed.stderr) == (0, ""), completed
+    *calls, text = map(json.loads, completed.stdout.splitlines())
+    assert "aten.sigmoid_backward.default" in {call["overload"] for call in calls}
+    assert {call["status"] for call in calls} == {"agrees"}
+    assert (text["calls"], text["disagree"], text["raised"], text["exit_status"]) == (len(calls), 0, None, 0)
+
+
+def test_check_of_an_expression_that_an_overload_refuses_has_its_findings(command):
+    completed = command("check", "torch.ones(2).gcd(torch.ones(2))", "--crossref", "validation")
+    assert (completed.returncode, completed.stderr) == (1, ""), completed
+    first, *lines = completed.stdout.splitlines()
+    assert first.startswith('the text raises NotImplementedError: "gcd_cpu" not implemented for')
+    assert "call: real raises NotImplementedError: 1 of 1 call, float32" in lines
+    assert "validation[fake]: accepts what raises NotImplementedError: 1 of 1 refused call, float32" in lines
+
+
+def test_check_of_a_script_that_crashes_checks_every_call_before_and_names_the_crash(command, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"import torch\n\ntorch.ones(2).abs()\n{NORM}\ntorch.ones(3).neg()\n")
+    completed = command("check", "--file", str(script), "--crossref", "fake")
+    assert (completed.returncode, completed.stderr) == (1, ""), completed
+    first, *lines = completed.stdout.splitlines()
+    assert first.startswith("the text ends its process: crash SIG")
+    assert {"[aten.abs.default] agrees", "[aten.zeros.default] agrees"} <= set(lines)
+    assert lines[lines.index("[aten.batch_norm_update_stats.default]") + 1].startswith("call: crash SIG")
+    assert "sweep show" not in completed.stdout
+    assert lines[-1].endswith(": 1 disagrees")
+
+
+def test_check_refuses_a_script_that_cannot_be_read(refused, tmp_path):
+    assert "name a Python script with --file PATH" in refused("check", "--file", str(tmp_path / "nothing.py"))
 
 
 def test_check_refuses_an_unknown_crossref(refused):

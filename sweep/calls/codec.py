@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sweep.calls.call import Call, StorageData, Unrecordable
-from sweep.calls.storages import KEPT_BYTES, LARGEST_BYTES, StorageUse, build_storage, encode_storage
+from sweep.calls.storages import CORPUS_LIMITS, KEPT_BYTES, LARGEST_BYTES, StorageUse, ValueLimits, build_storage, encode_storage
 from sweep.calls.tensor_data import (
     AssembledTensor,
     StridedTensor,
@@ -123,7 +123,16 @@ class _Encoder:
         return [d if isinstance(d, AssembledTensor) else StridedTensor._make(d) for d in self.tensors]
 
 
-def encode(overload: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, device: str, source: str, variant: str = "") -> Call:
+def encode(
+    overload: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    device: str,
+    source: str,
+    variant: str = "",
+    limits: ValueLimits = CORPUS_LIMITS,
+) -> Call:
     """Plain form of a call that is about to be made; values are copied now, before the call can change them.
 
     Args:
@@ -133,6 +142,7 @@ def encode(overload: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, dev
         device: the device under test; plain forms call it ``self``, so that the call can be made on another one.
         source: where the call comes from, for people.
         variant: name of the variant, if it is one.
+        limits: how many bytes of values may be kept.
 
     Raises:
         Unrecordable: for a tensor subclass, a third device, an object without a plain form, or too many values.
@@ -140,7 +150,7 @@ def encode(overload: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, dev
     encoder = _Encoder(torch.device(device).type)
     plain_args, plain_kwargs = encoder.arguments(args, kwargs)
     descriptions = encoder.descriptions()
-    storages, data = _encode_storages(encoder, descriptions)
+    storages, data = _encode_storages(encoder, descriptions, limits)
     tensors = [tensor_as_json(description, encoder.place) for description in descriptions]
     named = {name: as_json(value) for name, value in plain_kwargs}
     call = Call(overload, source, [as_json(value) for value in plain_args], named, tensors, storages, data, variant)
@@ -149,7 +159,9 @@ def encode(overload: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, dev
     return call
 
 
-def _encode_storages(encoder: _Encoder, descriptions: list[TensorDescription]) -> tuple[list[StorageData], bytearray]:
+def _encode_storages(
+    encoder: _Encoder, descriptions: list[TensorDescription], limits: ValueLimits
+) -> tuple[list[StorageData], bytearray]:
     uses: dict[int, StorageUse] = {}
     for description, tensor in zip(descriptions, encoder.live, strict=True):
         if torch._is_functional_tensor(tensor):
@@ -162,7 +174,7 @@ def _encode_storages(encoder: _Encoder, descriptions: list[TensorDescription]) -
         use.is_argument = True
     data = bytearray()
     ordered = [uses[position] for position in range(len(uses))]
-    return [encode_storage(use, encoder.place(use.storage.device.type), data) for use in ordered], data
+    return [encode_storage(use, encoder.place(use.storage.device.type), data, limits) for use in ordered], data
 
 
 def _add_use(uses: dict[int, StorageUse], description: StridedTensor, tensor: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""A call from a user's text, written as a corpus of its own so that it is checked as recorded calls are.
+"""The call of one overload from a user's text, written as a corpus of its own so that it is checked as recorded calls are.
 
 Only the overload's name is parsed; the arguments are evaluated as Python. Runs in the child.
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sweep.calls import corpus
@@ -18,6 +21,7 @@ from sweep.calls.call import Unrecordable
 from sweep.calls.codec import encode
 from sweep.calls.printing import arguments
 from sweep.calls.recipes import remember
+from sweep.calls.storages import TEXT_LIMITS
 from sweep.errors import NotACallError, first_line
 from sweep.operators import process_group
 from sweep.operators.inventory import inventory, is_swept
@@ -25,8 +29,13 @@ from sweep.operators.inventory import inventory, is_swept
 #: How the source of a call begins that a user has typed; the text follows.
 TYPED = "typed: "
 
+#: The names that a user's text may use without importing them.
+NAMES = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "math": math, "np": np}
+
 _PREFIX = "torch.ops."
-_EXAMPLE = "torch.ops.aten.add.Tensor(torch.zeros(2), 1)"
+
+#: What a message proposes to write.
+EXAMPLE = "torch.ops.aten.add.Tensor(torch.zeros(2), 1)"
 
 
 class _RecipeRecorder(TorchDispatchMode):
@@ -38,35 +47,30 @@ class _RecipeRecorder(TorchDispatchMode):
         return result
 
 
-def record_text(text: str, folder: str, device: str) -> str:
+def record_call(name: str, text: str, folder: str, device: str) -> None:
     """Write one call into a corpus; its source is the text behind ``TYPED``.
 
     Args:
+        name: what :func:`overload_in` says of the text.
         text: the call as Python, such as ``torch.ops.aten.abs.default(torch.zeros(2))``.
         folder: folder of the corpus.
         device: the device under test.
 
-    Returns:
-        Qualified name of the overload.
-
     Raises:
         NotACallError: it does not call a known overload, or its arguments cannot be constructed or recorded.
     """
-    text = text.strip()
-    name = overload_in(text)
     if not is_swept(name):
         raise NotACallError(_hint(name, inventory()))
     process_group.ensure_for(name)
     try:
         with _RecipeRecorder():
-            args, kwargs = arguments(text)
-        call = encode(name, args, kwargs, device=device, source=TYPED + text)
+            args, kwargs = arguments(text, NAMES)
+        call = encode(name, args, kwargs, device=device, source=TYPED + text, limits=TEXT_LIMITS)
     except Unrecordable as reason:
         raise NotACallError(f"an argument cannot be recorded: {reason}") from reason
     except Exception as error:  # whatever a mistake in a user's Python raises
         raise NotACallError(f"its arguments cannot be constructed: {type(error).__name__}: {first_line(error)}") from error
     corpus.write_file(Path(folder) / f"{name}.npz", [call.as_json()], [bytes(call.data)])
-    return name
 
 
 def typed_text(source: str) -> str | None:
@@ -74,27 +78,31 @@ def typed_text(source: str) -> str | None:
     return source.removeprefix(TYPED) if source.startswith(TYPED) else None
 
 
-def overload_in(text: str) -> str:
+def overload_in(text: str) -> str | None:
     """Qualified name of the overload that a text calls, whether or not there is one of this name.
 
     Args:
-        text: a call as Python.
+        text: Python statements.
+
+    Returns:
+        The name; ``None`` if the text is anything else than a single call of a name in ``torch.ops``.
 
     Raises:
-        NotACallError: it is not a call of an overload.
+        NotACallError: it is not Python.
 
     >>> overload_in("torch.ops.aten.abs.default(x)")
     'aten.abs.default'
+    >>> overload_in("torch.ops.aten.abs.default(x).sum()")
     """
     try:
-        call = ast.parse(text, mode="eval").body
+        statements = ast.parse(text).body
     except (SyntaxError, ValueError) as error:
-        raise NotACallError(f"not a Python expression: {first_line(error)}; write a call such as {_EXAMPLE}") from None
-    callee = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
-    name = callee.removeprefix(_PREFIX)
-    if not callee.startswith(_PREFIX) or not callee.replace(".", "").isidentifier():
-        raise NotACallError(f"not a call of an overload: write one such as {_EXAMPLE}")
-    return name
+        raise NotACallError(f"not Python: {first_line(error)}; write a call such as {EXAMPLE}") from None
+    match statements:
+        case [ast.Expr(ast.Call(func=callee))]:
+            name = ast.unparse(callee)
+            return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) and name.replace(".", "").isidentifier() else None
+    return None
 
 
 def _hint(name: str, names: Sequence[str]) -> str:

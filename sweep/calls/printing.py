@@ -7,6 +7,8 @@ print themselves (see ``values``).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -50,13 +52,18 @@ def written(call: Call, device: str) -> tuple[str, bool]:
     return next(filter(None, texts.values()), f"torch.ops.{call.overload}(...)"), texts["exact"] is not None
 
 
-def arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
-    """Evaluate the arguments of a call that is written as :func:`expression` does; raises whatever that raises."""
+def arguments(text: str, names: Mapping[str, Any] = MappingProxyType({"torch": torch})) -> tuple[list[Any], dict[str, Any]]:
+    """Evaluate the arguments of a call that is written as :func:`expression` does; raises whatever that raises.
+
+    Args:
+        text: the call.
+        names: what its names stand for.
+    """
 
     def capture(*args: Any, **kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
         return list(args), kwargs
 
-    args, kwargs = eval(f"capture{text[text.index('(') :]}", {"torch": torch, "capture": capture})
+    args, kwargs = eval(f"capture{text[text.index('(') :]}", {**names, "capture": capture})
     return args, kwargs
 
 

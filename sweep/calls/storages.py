@@ -51,16 +51,37 @@ class StorageUse:
         self.is_floating &= is_floating
 
 
-def encode_storage(use: StorageUse, device: str, data: bytearray) -> StorageData:
+@dataclass(frozen=True)
+class ValueLimits:
+    """How many bytes of values a call keeps.
+
+    Attributes:
+        floating: a floating-point storage of more bytes is refilled.
+        total: the limit for all values of a call.
+    """
+
+    floating: int = KEPT_BYTES
+    total: int = LARGEST_BYTES
+
+
+#: The limits of calls that are recorded for a corpus.
+CORPUS_LIMITS = ValueLimits()
+
+#: Those of calls that a user writes, which are few, and whose values may be what matters.
+TEXT_LIMITS = ValueLimits(floating=64 << 20, total=256 << 20)
+
+
+def encode_storage(use: StorageUse, device: str, data: bytearray, limits: ValueLimits = CORPUS_LIMITS) -> StorageData:
     """JSON form of a storage; its values are appended to ``data``.
 
     Args:
         use: the storage, and what is used of it.
         device: name of its device, as :class:`StorageData` has it.
         data: the block of values of the call.
+        limits: how many bytes of values may be kept.
 
     Raises:
-        Unrecordable: the values of the call exceed ``LARGEST_BYTES``.
+        Unrecordable: the values of the call exceed the limit in total.
     """
     nbytes = use.storage.nbytes()
     encoded: StorageData = {"nbytes": nbytes, "device": device}
@@ -69,12 +90,12 @@ def encode_storage(use: StorageUse, device: str, data: bytearray) -> StorageData
     last = min(use.last, nbytes)
     first = min(use.first, last)
     length = last - first
-    if use.is_floating and length > KEPT_BYTES:
+    if use.is_floating and length > limits.floating:
         low, high = _finite_range(_raw(use.storage)[first:last].cpu(), getattr(torch, use.floating_dtype))
         encoded["fill"] = [use.floating_dtype, low, high]
     elif length:
-        if len(data) + length > LARGEST_BYTES:
-            raise Unrecordable(f"more than {LARGEST_BYTES} bytes of values")
+        if len(data) + length > limits.total:
+            raise Unrecordable(f"more than {limits.total} bytes of values")
         data.extend(bytes(-len(data) % ALIGNMENT))
         encoded["bytes"] = [first, len(data), length]
         data += _read(use, first, last)

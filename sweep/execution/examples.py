@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 
 from sweep.calls.call import Call, Recorded
+from sweep.calls.parsing import typed_text
 from sweep.calls.printing import FILLS, arguments, expression, written
 from sweep.calls.redzones import WritesOutside
 from sweep.crossref.common.bounds_check import BoundsCheck
@@ -162,6 +163,8 @@ def untried(call: Call, position: int, device: str) -> str:
     text, exact = written(call, device)
     if exact:
         return text
+    if typed_text(call.source) is not None:
+        return f"{text}  # its values are too many to print, and these are others"
     options = "".join(f"--import {library} " for library in imported)
     options += f"--device {device} " if device != "cpu" else ""
     return f"{text}  # with the recorded values: python -m sweep show {options}{call.overload} {position}"

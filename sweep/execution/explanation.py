@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -52,7 +53,14 @@ class Explanation:
     actual: Side
     predictions: dict[str, Side]
 
-    def lines(self) -> list[str]:
-        """One line per side; the lines of a long message are indented."""
-        sides = [str(self.actual), *(f"{name}: {side}" for name, side in self.predictions.items())]
+    def lines(self, raised_by: Collection[str] | None = None) -> list[str]:
+        """One line per side; the lines of a long message are indented.
+
+        Args:
+            raised_by: leave out every side but these crossrefs' where they raised; ``None`` leaves out nothing.
+        """
+        sides = [] if raised_by is not None else [str(self.actual)]
+        for name, side in self.predictions.items():
+            if raised_by is None or (side.raised and name in raised_by):
+                sides.append(f"{name}: {side}")
         return [line if not at else f"    {line}" for side in sides for at, line in enumerate(side.splitlines())]

@@ -164,6 +164,12 @@ class Finding:
         return isinstance(self.kind, Ending) and self.kind.kind is EndingKind.UNSUPPORTED
 
     @property
+    def has_error(self) -> bool:
+        """Whether a side raised something."""
+        raising = (EndingKind.RAISED, EndingKind.INTERNAL_ASSERT, EndingKind.UNSUPPORTED)
+        return isinstance(self.kind, LostValidation) or (isinstance(self.kind, Ending) and self.kind.kind in raising)
+
+    @property
     def what(self) -> str:
         """Place, kind and index as one phrase: ``output 0 strides[1]``, ``writes past argument out``."""
         if isinstance(self.kind, OutOfBoundsAccess):

@@ -1,8 +1,4 @@
-"""The recorder: writes down every distinct call that reaches the dispatcher while a sample runs.
-
-Two observers are needed. A ``TorchDispatchMode`` sees the calls that arrive at a backend. A CompositeImplicitAutograd operator
-never arrives there, since it has been decomposed by then; the Python dispatcher sees it, because its per-operator table passes
-the calls of composite operators to a handler first, whether they come from Python or from C++.
+"""The recorder: writes down every distinct call that reaches the dispatcher while a sample runs (see ``observers``).
 
 A call that a sample makes itself is always kept. A call inside another operator, or in backward, is incidental: of those the
 first ``INCIDENTAL`` per overload and dtype are kept. Otherwise a few operators would be most of the corpus (in torch 2.13's
@@ -14,22 +10,20 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 import torch
-from torch._C import DispatchKey
 from torch._dispatch.python import enable_python_dispatcher, no_python_dispatcher
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sweep.calls.call import Call, Recorded, Unrecordable
 from sweep.calls.codec import encode, signature
 from sweep.calls.recipes import remember
 from sweep.errors import first_line
-from sweep.operators.inventory import has_fallback, qualified_name
+from sweep.operators.inventory import qualified_name
+from sweep.recording.observers import BackendObserver, CompositeObserver
 from sweep.recording.stages import INCIDENTAL
 
 #: Length of an exception's message in the log.
@@ -55,7 +49,7 @@ class Recorder:
         self.dispatched = 0
         self.unrecordable: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
-        self._composites = _CompositeObserver(self)
+        self._composites = CompositeObserver(self)
         self._signatures: set[Hashable] = set()  # (is refused, is incidental, overload, signature)
         self._incidental_counts: Counter[tuple[torch._ops.OpOverload, torch.dtype | None]] = Counter()
         self._is_encoding = False
@@ -83,7 +77,7 @@ class Recorder:
             refused: record the calls that are refused, and no others.
         """
         self._source, self._is_incidental, self._depth, self._keeps_refused = source, incidental, 0, refused
-        with _BackendObserver(self), enable_python_dispatcher() if composites else nullcontext():
+        with BackendObserver(self), enable_python_dispatcher() if composites else nullcontext():
             yield
 
     @contextmanager
@@ -212,90 +206,3 @@ def _dtype(args: tuple[Any, ...]) -> torch.dtype | None:
 @functools.cache
 def _name(op: torch._ops.OpOverload) -> str:
     return qualified_name(op._name)
-
-
-class _BackendObserver(TorchDispatchMode):
-    """Observes the calls that arrive at a backend."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self.recorder = recorder
-        # A fallback passes composite operators arguments that Python cannot: undefined tensors in lists, numbers for tensors.
-        falls_back = has_fallback(torch.device(recorder.device).type)
-        self._inside: Callable[[], AbstractContextManager[Any]] = no_python_dispatcher if falls_back else nullcontext
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(t is not torch.Tensor and t is not torch.nn.Parameter for t in types):
-            return NotImplemented  # a subclass decomposes itself, and the calls on its parts arrive here
-        kwargs = kwargs or {}
-
-        def run() -> Any:
-            with self._inside():
-                return func(*args, **kwargs)
-
-        return self.recorder.see(func, args, kwargs, run)
-
-
-class _CompositeObserver:
-    """Observes the calls of composite operators, by replacing ``OpOverload._get_dispatch`` while it is installed."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-        self._entries: dict[tuple[torch._ops.OpOverload, DispatchKey], Any] = {}
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        _forget_dispatch()
-        try:
-            with mock.patch.object(torch._ops.OpOverload, "_get_dispatch", lambda op, key: self.get_dispatch(op, key)):
-                yield
-        finally:
-            _forget_dispatch()
-
-    def get_dispatch(self, op: torch._ops.OpOverload, key: DispatchKey) -> Any:
-        """The entry of an operator's Python dispatch table: the C++ kernel, or a handler in front of it."""
-        entry = self._entries.get((op, key))
-        if entry is None:
-            entry = self._entries[op, key] = self._entry(op, key)
-        op._dispatch_cache[key] = entry
-        torch._ops.add_cached_op(op)
-        return entry
-
-    def _entry(self, op: torch._ops.OpOverload, key: DispatchKey) -> Any:
-        if key == DispatchKey.Python:
-            return key
-        try:
-            kernel = torch._ops.resolve_key(op, key)
-        except NotImplementedError:
-            return _by_cpp_dispatcher(op)  # a key that Python cannot resolve, though C++ can
-        registered = torch._C._dispatch_has_kernel_for_dispatch_key
-        if kernel in op.py_kernels and not registered(op._name, kernel):
-            return _by_cpp_dispatcher(op)  # a decomposition that only the Python dispatcher knows; no real call uses it
-        if registered(op._name, "CompositeImplicitAutograd"):
-            return self._handler(op, kernel)
-        return kernel
-
-    def _handler(self, op: torch._ops.OpOverload, kernel: DispatchKey) -> Callable[..., Any]:
-        def handler(*args: Any, **kwargs: Any) -> Any:
-            run = functools.partial(op._op_dk, kernel, *args, **kwargs)
-            if torch._C._functorch.peek_interpreter_stack() is not None:
-                return run()  # wrapped values of a function transform are not real arguments
-            return self.recorder.see(op, args, kwargs, run, composite=True)
-
-        return handler
-
-
-def _by_cpp_dispatcher(op: torch._ops.OpOverload) -> Callable[..., Any]:
-    """A table entry that lets the C++ dispatcher choose the kernel; passing it such a key instead would crash."""
-
-    def handler(*args: Any, **kwargs: Any) -> Any:
-        with no_python_dispatcher():
-            return op(*args, **kwargs)
-
-    return handler
-
-
-def _forget_dispatch() -> None:
-    for op in torch._ops.get_cached_ops():
-        op._dispatch_cache.clear()
-    torch._ops.reset_cached_ops()

@@ -116,7 +116,7 @@ def _row_to_json(row: Row) -> dict[str, Any]:
         return {**head, "status": "not-run", "not_run": row.not_run}
     return {
         **head,
-        **_result_to_json(row.verdict.result),
+        **result_to_json(row.verdict.result),
         "change": str(row.change or ""),
         "why": row.verdict.transition if row.change else "",
         "accepted": row.accepted,
@@ -135,7 +135,8 @@ def _row_from_json(plain: dict[str, Any]) -> Row:
     return Row(**head, verdict=verdict, accepted=plain["accepted"])
 
 
-def _result_to_json(result: Result) -> dict[str, Any]:
+def result_to_json(result: Result) -> dict[str, Any]:
+    """A result as an object of JSON."""
     reason = result.reason
     return {
         "overload": result.overload,
@@ -149,7 +150,7 @@ def _result_to_json(result: Result) -> dict[str, Any]:
         "compared": dict(result.compared),
         "seconds_of": {crossref: round(seconds, 6) for crossref, seconds in result.seconds_of.items()},
         "findings": [_finding_to_json(finding) for finding in result.findings],
-        "rerun": None if result.rerun is None else _result_to_json(result.rerun),
+        "rerun": None if result.rerun is None else result_to_json(result.rerun),
     }
 
 
