@@ -111,6 +111,24 @@ class Key:
         """The key of a mismatch that a form of a crossref found."""
         return cls(crossref, mismatch.place, mismatch.kind, mismatch.index, form)
 
+    @property
+    def author(self) -> str:
+        """The crossref and its form: ``fake``, ``equivalence[out=]``."""
+        return author(self.crossref, self.form)
+
+    @property
+    def what(self) -> str:
+        """Place, kind and index as one phrase: ``output 0 strides[1]``, ``writes past argument out``."""
+        if isinstance(self.kind, OutOfBoundsAccess):
+            return f"{self.kind} {self.place}".strip()
+        at = "" if self.index is None else f"[{self.index}]"
+        return f"{self.place} {self.kind}{at}".strip()
+
+    @property
+    def title(self) -> str:
+        """What identifies the finding among those of its overload: ``fake: output 0 strides[1]``."""
+        return f"{self.author}: {self.what}"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -126,7 +144,7 @@ class Finding:
         labels: the crossref's names for the two sides, such as ``("fake", "real")``.
         dtypes: dtypes of the first tensor argument of the calls that show it, sorted.
         calls: how many calls show it.
-        example: the smallest of them, as Python that can be pasted.
+        example: a call that shows it, as Python that can be pasted.
         variants: the names of the variants in which alone it shows, sorted; empty if a call shows it as it was recorded.
         form: the form of the crossref that found it; empty for a crossref that makes a single prediction.
         population: the calls that ``calls`` is out of.
@@ -149,9 +167,24 @@ class Finding:
     given_up: bool = False
 
     @property
+    def key(self) -> Key:
+        """What the mismatches of its calls have in common."""
+        return Key(self.crossref, self.place, self.kind, self.index, self.form)
+
+    @property
     def author(self) -> str:
-        """The crossref and its form: ``fake``, ``equivalence[out=]``."""
-        return author(self.crossref, self.form)
+        """As :attr:`Key.author`."""
+        return self.key.author
+
+    @property
+    def what(self) -> str:
+        """As :attr:`Key.what`."""
+        return self.key.what
+
+    @property
+    def title(self) -> str:
+        """As :attr:`Key.title`."""
+        return self.key.title
 
     @property
     def is_refusal(self) -> bool:
@@ -168,14 +201,6 @@ class Finding:
         """Whether a side raised something."""
         raising = (EndingKind.RAISED, EndingKind.INTERNAL_ASSERT, EndingKind.UNSUPPORTED)
         return isinstance(self.kind, LostValidation) or (isinstance(self.kind, Ending) and self.kind.kind in raising)
-
-    @property
-    def what(self) -> str:
-        """Place, kind and index as one phrase: ``output 0 strides[1]``, ``writes past argument out``."""
-        if isinstance(self.kind, OutOfBoundsAccess):
-            return f"{self.kind} {self.place}".strip()
-        at = "" if self.index is None else f"[{self.index}]"
-        return f"{self.place} {self.kind}{at}".strip()
 
 
 @dataclass(frozen=True)
