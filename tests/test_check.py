@@ -85,7 +85,7 @@ def test_what_was_skipped_is_neither_made_nor_predicted():
         skipped=run.Skipped.of([(0, "", ""), (1, "fake", "")]),
         progress=Progress(beat=lambda at, phase: beats.append((at, phase.activity, phase.crossref, phase.form))),
     )
-    assert beats[:-1] == [
+    assert [beat for beat in beats if beat[1] is not Activity.EXAMPLE] == [
         (1, Activity.REAL, "", ""),
         (1, Activity.PREDICTION, "functionalize", ""),
         (2, Activity.REAL, "", ""),
@@ -121,7 +121,7 @@ def test_what_cost_the_process_stands_on_its_side(author, kind, sides, tmp_path)
     folder = str(make_corpus(tmp_path / "corpus", *calls))
     finding = run.describe_death("aten.abs.default", folder, [0, 1], "cpu", Key(author, WHOLE, kind))
     assert (finding.predicted, finding.actual, finding.labels) == sides
-    assert (finding.calls, finding.example) == (2, "torch.ops.aten.abs.default(torch.tensor([1.0, 1.0], dtype=torch.float32))")
+    assert (finding.calls, finding.example) == (2, "torch.ops.aten.abs.default(torch.ones((2,), dtype=torch.float32))")
 
 
 def test_a_prediction_does_not_run_under_what_the_real_call_has_changed():

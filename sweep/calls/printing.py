@@ -21,7 +21,7 @@ from sweep.calls.values import TABLE, number, tensor_positions
 #: What the values of a printed call can be, simplest first: constants, or the recorded ones for a finding that depends on them.
 FILLS = ("zeros", "ones", "exact")
 
-#: Largest number of elements of a storage whose recorded values are printed.
+#: Largest number of elements of a storage whose recorded values are printed one by one.
 _PRINTED_ELEMENTS = 64
 
 
@@ -137,11 +137,17 @@ class _Printer:
         if elements == 0 or self._fill != "exact":
             return f"torch.{'zeros' if elements == 0 else self._fill}({_tuple(size)}, {options})"
         storage = self._call.storages[tensor["storage"]]
-        if elements > _PRINTED_ELEMENTS or "bytes" not in storage:
+        if "bytes" not in storage:
             self.failed = True
             return ""
         dtype = getattr(torch, tensor["dtype"])
         flat = torch.empty(0, dtype=dtype).set_(build_storage(storage, self._call.data, torch.device("cpu")))[:elements]
+        constant = _constant(flat)
+        if constant:
+            return f"torch.{constant}({_tuple(size)}, {options})"
+        if elements > _PRINTED_ELEMENTS:
+            self.failed = True
+            return ""
         wide = flat.to(torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else torch.int64)
         wide = wide.bool() if dtype is torch.bool else wide
         text = f"torch.tensor([{', '.join(_literal(value) for value in wide.tolist())}], {options})"
@@ -165,6 +171,14 @@ class _Printer:
         if layout == "sparse_coo":
             return f"torch.sparse_coo_tensor({inner}, {_tuple(tensor['size'])}, is_coalesced={tensor['is_coalesced']})"
         return f"torch.sparse_compressed_tensor({inner}, {_tuple(tensor['size'])}, layout=torch.{layout})"
+
+
+def _constant(flat: torch.Tensor) -> str | None:
+    """The fill that gives a flat tensor its values, bit for bit; ``None`` if none does."""
+    raw = flat.view(torch.uint8)
+    if not raw.any():
+        return "zeros"
+    return "ones" if torch.equal(raw, torch.ones_like(flat).view(torch.uint8)) else None
 
 
 def _contiguous(size: list[int]) -> list[int]:
