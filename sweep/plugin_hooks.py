@@ -23,6 +23,7 @@ from sweep.recording import record as recording
 from sweep.report.collector import Collector
 from sweep.report.watch import Watch
 from sweep.sharding import Shard
+from sweep.trials import Effort
 
 _PLAN = pytest.StashKey[Plan]()
 _SELECTED = pytest.StashKey[list[str]]()
@@ -174,6 +175,7 @@ def supervisor(request: pytest.FixtureRequest, plan: Plan) -> Iterator[Superviso
     """Runs overloads in this worker's own child process, which starts at the first overload that has calls."""
     corpus, scratch = Path(plan.corpus), Path(plan.scratch)
     origin = request.config.stash.get(_ORIGIN, None)
+    may_be_accepted = plan.expected or expect.accepting() or plan.part is not None
     try:
         if origin is not None:
             corpus, scratch = workers.corpus_of(plan, origin, request.config.rootpath), workers.scratch()
@@ -188,6 +190,7 @@ def supervisor(request: pytest.FixtureRequest, plan: Plan) -> Iterator[Superviso
                 plan.timeout,
                 overload_timeout=plan.overload_timeout,
                 memory=plan.memory,
+                effort=Effort.SHRUNK if may_be_accepted else Effort.TRIED,
                 fresh=fresh,
             )
     except UserError as error:

@@ -55,8 +55,9 @@ def test_overload(
 def judge(overload: str, plan: Plan, supervisor: Supervisor, expected: str) -> Verdict:
     """Runs an overload and compares the result with its baseline.
 
-    A result that is unexpected, or that is to be accepted and is not simple agreement, is checked by a second run in a fresh
-    process: if that finds something else, the overload is flaky. That of a shard may be accepted later.
+    A finding keeps the example of the baseline as long as that shows it. A result that is unexpected, or that is to be accepted
+    and is not simple agreement, is checked by a second run in a fresh process, with the examples of the first: if that finds
+    something else, the overload is flaky. That of a shard may be accepted later.
 
     Raises:
         CorpusError: the file of the overload's recorded calls cannot be read.
@@ -66,11 +67,12 @@ def judge(overload: str, plan: Plan, supervisor: Supervisor, expected: str) -> V
     if reason is not None:
         result = Result(overload, reason=reason)
         return Verdict(result, expected, expect.text_of_result(result), partial)
-    result = supervisor.run(overload)
+    result = supervisor.run(overload, expect.examples(expected))
     verdict = Verdict(result, expected, expect.text_of_result(result), partial)
     unexpected = verdict.change is not None if plan.expected else verdict.actual != expect.AGREE_TEXT
     if unexpected and (plan.expected or expect.accepting() or plan.part is not None):
-        rerun = supervisor.rerun_in_fresh_process(overload)
+        examples = {finding.title: finding.example for finding in result.findings}
+        rerun = supervisor.rerun_in_fresh_process(overload, examples)
         if expect.text_of_result(rerun) != verdict.actual:
             return dataclasses.replace(verdict, result=dataclasses.replace(result, rerun=rerun))
     return verdict

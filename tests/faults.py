@@ -149,6 +149,7 @@ def _bodies() -> dict[str, Any]:
         "crashes": _segfault,
         "wrongdtype": lambda x: torch.set_default_dtype(torch.float64),
         "nozeros": lambda x: x.any() or _segfault(x),
+        "notsmall": lambda x: x.numel() > 1 or _segfault(x),
     }
 
 
@@ -162,7 +163,7 @@ def _define(name: str, body: Any) -> None:
     def fake(x: Any) -> Any:
         if name in ("fakecrash", "crashes"):
             _segfault(x)
-        return torch.empty_like(x, dtype=torch.int64 if name in ("wrongdtype", "nozeros") else None)
+        return torch.empty_like(x, dtype=torch.int64 if name in ("wrongdtype", "nozeros", "notsmall") else None)
 
     def toss(x: Any) -> Any:
         """Returns what an environment variable of the child says."""

@@ -18,6 +18,7 @@ from sweep.findings.finding import CALL, Status
 from sweep.isolation.sandbox import Sandbox
 from sweep.isolation.supervisor import Supervisor
 from sweep.report import run_jsonl
+from sweep.trials import Effort
 from tests import faults
 from tests.test_sandbox import goes_away
 from tests.whole_runs import ROOT, environment
@@ -104,6 +105,15 @@ def test_a_crash_of_a_printed_call_is_not_one_of_a_recorded_call(supervisor):
     """The simplest values that a call is printed with are zeros."""
     result = supervisor.run(faults.overload("nozeros"))
     assert summary(result) == [("fake", "output 0 dtype", 2), ("functionalize", "output 0 dtype", 2)]
+
+
+def test_a_crash_of_a_smaller_call_costs_only_that_one(supervisor):
+    supervisor.effort = Effort.SHRUNK
+    result = supervisor.run(faults.overload("notsmall"))
+    assert summary(result) == [("fake", "output 0 dtype", 2), ("functionalize", "output 0 dtype", 2)]
+    assert {finding.example for finding in result.findings} == {
+        f"torch.ops.{faults.overload('notsmall')}(torch.zeros((2,), dtype=torch.float32))"
+    }
 
 
 def test_processes_that_a_call_started_end_with_its_child(supervisor):

@@ -24,11 +24,12 @@ class Runs:
     def __init__(self, first, second):
         self.first, self.second, self.made = first, second, []
 
-    def run(self, overload):
+    def run(self, overload, examples):
         self.made.append("run")
         return self.first
 
-    def rerun_in_fresh_process(self, overload):
+    def rerun_in_fresh_process(self, overload, examples):
+        assert examples == {finding.title: finding.example for finding in self.first.findings}
         self.made.append("rerun")
         return self.second
 

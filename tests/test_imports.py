@@ -31,6 +31,7 @@ CHILD = (
     "sweep.search.predictions",
     "sweep.search.searching",
     "sweep.search.work",
+    "sweep.shrinking",
 )
 
 #: Modules of those packages that the parent uses too.

@@ -23,6 +23,7 @@ from sweep.isolation.instruction_sets import pinned_environment
 from sweep.isolation.sandbox import Sandbox, each_done
 from sweep.isolation.supervisor import Supervisor
 from sweep.progress import Activity, Phase
+from sweep.trials import Effort, Trials
 from tests import child_functions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -361,12 +362,12 @@ def test_a_child_survives_ctrl_c_until_its_parent_ends_it(tmp_path):
 # --- supervisor --------------------------------------------------------------------------------------------------------
 
 
-def supervised(*outcomes, recorded=5, real=None):
+def supervised(*outcomes, recorded=5, real=None, effort=Effort.TRIED, trials=None):
     """A supervisor whose sandbox has these outcomes, one after the other, and the requests that were made of it.
 
-    ``real`` is what the real call of one that died elsewhere raises.
+    ``real`` is what the real call of one that died elsewhere raises; ``trials`` takes what each request is to do for examples.
     """
-    outcomes = list(outcomes)
+    outcomes, trials = list(outcomes), [] if trials is None else trials
     requests = []
 
     def request(function, **arguments):
@@ -379,7 +380,8 @@ def supervised(*outcomes, recorded=5, real=None):
             return None
         if name == "describe_death":
             return described(**arguments)
-        requests.append((arguments["skip"], arguments["examples"], list(arguments["checkpoints"])))
+        trials.append(arguments["examples"])
+        requests.append((arguments["skip"], trials[-1].effort is not Effort.UNTRIED, list(arguments["checkpoints"])))
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -387,7 +389,8 @@ def supervised(*outcomes, recorded=5, real=None):
         return Result("aten.abs.default", calls=calls, findings=outcome, compared={"fake": calls})
 
     sandbox = SimpleNamespace(request=request, end_child=lambda: None)
-    return Supervisor(sandbox, Path("corpus"), "cpu", ["fake", "functionalize"], timeout=1.0), requests
+    supervisor = Supervisor(sandbox, Path("corpus"), "cpu", ["fake", "functionalize"], timeout=1.0, effort=effort)
+    return supervisor, requests
 
 
 def described(name, folder, positions, device, key):
@@ -509,14 +512,29 @@ def test_a_call_that_dies_itself_is_skipped_whole_and_counts_as_made():
 
 @pytest.mark.parametrize(
     "error",
-    [died("crash SIGSEGV", 5, activity=Activity.EXAMPLE), ProcessUnusableError(FILES)],
+    [died("crash SIGSEGV", 7, activity=Activity.EXAMPLE), ProcessUnusableError(FILES)],
     ids=["died", "unusable"],
 )
-def test_a_death_while_examples_are_tried_costs_only_the_trying(error):
-    error.phase = Phase(Activity.EXAMPLE)
-    supervisor, requests = supervised(error, (finding(),))
+def test_a_death_while_a_printed_call_is_evaluated_costs_only_that_evaluation(error):
+    error.call, error.phase = 7, Phase(Activity.EXAMPLE)
+    trials = []
+    supervisor, _ = supervised(error, (finding(),), trials=trials)
+    examples = {"fake: output 0 dtype": "an example"}
+    assert endings(supervisor.run("aten.abs.default", examples)) == [("fake", "dtype", 1, "example")]
+    assert trials == [Trials(Effort.TRIED, examples), Trials(Effort.TRIED, examples, frozenset({7}))]
+
+
+def test_after_three_deaths_in_printed_calls_less_is_done_for_examples():
+    """Without shrinking, evaluations have other numbers."""
+    errors = [died("crash SIGSEGV", number, activity=Activity.EXAMPLE) for number in (1, 2, 9, 1, 2, 3)]
+    trials = []
+    supervisor, _ = supervised(*errors, (finding(),), effort=Effort.SHRUNK, trials=trials)
     assert endings(supervisor.run("aten.abs.default")) == [("fake", "dtype", 1, "example")]
-    assert skips(requests) == [([], True), ([], False)]
+    assert [(each.effort, sorted(each.deadly)) for each in trials] == [
+        *((Effort.SHRUNK, deadly) for deadly in ([], [1], [1, 2])),
+        *((Effort.TRIED, deadly) for deadly in ([], [1], [1, 2])),
+        (Effort.UNTRIED, []),
+    ]
 
 
 def test_a_death_before_the_first_call_is_repeated_once_with_everything_else_as_it_was():

@@ -18,9 +18,10 @@ from torch._subclasses.fake_utils import CrossRefFakeMode
 from opinfo_adapters import opinfo
 from sweep import crossref
 from sweep.calls.call import Call
-from sweep.execution.check import Checker, Limits
+from sweep.execution.check import Checker
 from sweep.operators.inventory import inventory, resolve
 from sweep.recording.recorder import Recorder
+from sweep.trials import Effort, Trials
 
 
 def opinfos(names: Iterable[str] | None = None) -> list[Any]:
@@ -133,7 +134,7 @@ def flagged_by_us(ops: Iterable[Any], dtype: torch.dtype) -> dict[str, set[str]]
     for name, calls in recorded(ops, dtype).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = Checker(resolve(name), calls, "cpu", crossref.names(), limits=Limits(examples=False)).run()
+            result = Checker(resolve(name), calls, "cpu", crossref.names(), trials=Trials(Effort.UNTRIED)).run()
         for finding in result.findings:
             if finding.crossref in flagged:
                 flagged[finding.crossref].add(finding.place.inside or name)

@@ -17,6 +17,7 @@ from sweep.crossref.common.fake_modes import FakeModes
 from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply, PreparedCall, Shared
 from sweep.execution.accelerator import prediction, waiter
 from sweep.execution.checkpoints import Checkpoint, Observations
+from sweep.execution.evaluation import Evaluator
 from sweep.execution.examples import Examples
 from sweep.execution.process_state import StateGuard
 from sweep.execution.real_call import RealCallEndedError, arguments_of, own_randomness, prepare
@@ -27,12 +28,12 @@ from sweep.findings.reason import Reason, ReasonKind
 from sweep.operators import process_group
 from sweep.operators.schema import is_random
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
+from sweep.trials import TRIED, Trials
 
 #: Why an overload is exempt under crossrefs that look at other calls than it has.
 _NOT_LOOKED_AT = "no recorded call is of the kind that is looked at"
 
 _REAL = Phase(Activity.REAL)
-_EXAMPLE = Phase(Activity.EXAMPLE)
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,6 @@ class Skipped:
         )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Limits of one overload.
-
-    Attributes:
-        seconds: time after which the remaining calls are given up; 0 is no limit.
-        examples: whether printed calls are tried until one shows its finding; otherwise the simplest text is taken untried.
-    """
-
-    seconds: float = 0.0
-    examples: bool = True
-
-
 @dataclass
 class Checker:
     """Checks the calls of one overload.
@@ -79,7 +67,8 @@ class Checker:
         device: where to make them.
         crossrefs: names of the crossrefs.
         skipped: what not to do again.
-        limits: when to stop.
+        seconds: time after which the remaining calls are given up; 0 is no limit.
+        trials: which printed calls to evaluate for the examples of findings.
         checkpoints: what other processes, which did not come to the end, had saved about this overload.
         progress: takes heartbeats and checkpoints.
     """
@@ -89,7 +78,8 @@ class Checker:
     device: str
     crossrefs: Sequence[str]
     skipped: Skipped = Skipped()
-    limits: Limits = Limits()
+    seconds: float = 0.0
+    trials: Trials = TRIED
     checkpoints: Sequence[Checkpoint] = ()
     progress: Progress = NO_PROGRESS
 
@@ -140,22 +130,21 @@ class Checker:
         self, observations: Observations, applying: Mapping[str, CrossRef], shared: Shared, wait: Callable[[], None]
     ) -> list[Finding]:
         """The findings of all observations, with examples."""
-        self.progress.beat(len(self.calls), _EXAMPLE)
         guard = StateGuard()
 
-        def next_call() -> None:
+        def clean() -> None:
             shared.fakes.next_call()
-            guard.restore_dispatch_keys()
+            guard.restore()
 
-        examples = Examples(self.op, self.calls, self.device, wait, next_call)
+        evaluator = Evaluator(self.op, self.device, wait, self.progress.beat, clean, self.trials.deadly)
+        examples = Examples(self.op, self.calls, self.device, evaluator, self.trials)
         is_typed = any(typed_text(call.source) is not None for call in self.calls)  # one call says nothing about all calls
         findings = []
         for key, by_position in observations.mismatches.items():
             if all(m.claim is Claim.UNLESS_REFUTED for m in by_position.values()) and (is_typed or key in observations.refuted):
                 continue
             crossref = applying.get(key.crossref)
-            findings.append(examples.finding(key, by_position, crossref, tried=self.limits.examples))
-        guard.restore()  # trying examples makes calls too
+            findings.append(examples.finding(key, by_position, crossref))
         return findings
 
 
@@ -219,7 +208,7 @@ class _Loop:
             if at in checker.skipped.calls:
                 continue
             observations.checkpoint(at)
-            if checker.limits.seconds and time.perf_counter() - self._started > checker.limits.seconds:
+            if checker.seconds and time.perf_counter() - self._started > checker.seconds:
                 observations.add(at, CALL, Mismatch(WHOLE, Ending(EndingKind.OVERLOAD_TIMEOUT)))
                 return sum(later >= at and later not in checker.skipped.calls for later in returning(checker.calls))
             self._shared.fakes.next_call()

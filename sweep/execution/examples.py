@@ -1,28 +1,27 @@
-"""Examples of findings: the smallest call that shows a finding, as Python that shows it when pasted."""
+"""Examples of findings: a small call that shows a finding, as Python that shows it when pasted."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
-from sweep.calls.call import Call, Recorded
+from sweep.calls.call import Call
 from sweep.calls.parsing import typed_text
-from sweep.calls.printing import FILLS, arguments, expression, written
-from sweep.calls.redzones import WritesOutside
-from sweep.crossref.common.bounds_check import BoundsCheck
-from sweep.crossref.common.protocol import Arguments, CrossRef, DoesNotApply, PreparedCall
-from sweep.errors import ProcessUnusableError
-from sweep.execution.accelerator import check_not_lost
-from sweep.execution.real_call import RealCallEndedError, prepare
+from sweep.calls.printing import FILLS, expression, written
+from sweep.crossref.common.protocol import CrossRef
+from sweep.execution.evaluation import Evaluator, Shown
 from sweep.findings.finding import Claim, Finding, Key, Mismatch, Population
-from sweep.operators.inventory import qualified_name
 from sweep.operators.libraries import imported
-from sweep.operators.schema import is_random
+from sweep.shrinking.shrinker import Shrinker
+from sweep.trials import Effort, Trials
 
 #: How many of the calls that show a finding are tried, smallest first, for one that can be pasted.
 _TRIED = 4
+
+#: How many smaller calls are evaluated for one example, by the name of the crossref, where one takes long; and for all others.
+_ATTEMPTS_OF = {"symbolic": 12, "unbacked": 12}
+_ATTEMPTS = 40
 
 #: The labels of a finding that no crossref is the author of.
 CALL_LABELS = ("fake", "real")
@@ -35,100 +34,65 @@ class Examples:
         op: the overload.
         calls: its recorded calls.
         device: the device under test.
-        wait: as ``accelerator.waiter`` returns it.
-        next_call: called before each finding, so that nothing of another call is left.
+        evaluator: evaluates printed calls.
+        trials: which of them to evaluate.
     """
 
     def __init__(
-        self,
-        op: torch._ops.OpOverload,
-        calls: Sequence[Call],
-        device: str,
-        wait: Callable[[], None],
-        next_call: Callable[[], None],
+        self, op: torch._ops.OpOverload, calls: Sequence[Call], device: str, evaluator: Evaluator, trials: Trials
     ) -> None:
-        self._op, self._calls, self._device, self._wait, self._next_call = op, calls, device, wait, next_call
-        self._bounds = BoundsCheck(qualified_name(op._name), op) if torch.device(device).type == "cpu" else None
+        self._op, self._calls, self._device, self._evaluator, self._trials = op, calls, device, evaluator, trials
 
-    def finding(self, key: Key, by_position: Mapping[int, Mismatch], crossref: CrossRef | None, *, tried: bool) -> Finding:
+    def finding(self, key: Key, by_position: Mapping[int, Mismatch], crossref: CrossRef | None) -> Finding:
         """The finding over all calls that show it.
 
         Args:
             key: what the mismatches have in common.
             by_position: position of a call -> its mismatch.
             crossref: the crossref that is the author of the finding; ``None`` for a finding of the call itself.
-            tried: try printed calls under the crossref until one shows the finding; otherwise the simplest text is taken.
         """
         calls = self._calls
         positions = sorted(by_position, key=lambda at: (calls[at].number_of_elements(), len(calls[at].key()), at))
         text, mismatch = "", by_position[positions[0]]
-        if tried and crossref is not None:
-            self._next_call()
-            text, mismatch = self._tried(key, positions, crossref) or (text, mismatch)
+        if self._trials.effort > Effort.UNTRIED and crossref is not None:
+            is_shrunk = all(m.claim is Claim.SHOWN for m in by_position.values())
+            text, mismatch = self._tried(key, positions, crossref, is_shrunk=is_shrunk) or (text, mismatch)
         labels = crossref.labels_of(key.form) if crossref is not None else CALL_LABELS
         population = crossref.population if crossref is not None else Population.MADE
         shown_by = [calls[at] for at in positions]
         example = text or untried(calls[positions[0]], positions[0], self._device)
         return finding_of(key, mismatch.predicted, mismatch.actual, labels, shown_by, example, population)
 
-    def _tried(self, key: Key, positions: Sequence[int], crossref: CrossRef) -> tuple[str, Mismatch] | None:
-        """The simplest text of the smallest call that shows the finding when evaluated, with the mismatch that it shows."""
+    def _tried(self, key: Key, positions: Sequence[int], crossref: CrossRef, *, is_shrunk: bool) -> tuple[str, Mismatch] | None:
+        """A text that shows the finding when evaluated, with the mismatch that it shows.
+
+        It is the example that the finding has already, or else the simplest text of the smallest recorded call, made smaller.
+        """
+        kept = self._trials.examples.get(key.title)
+        shown = None if kept is None else self._evaluator.shown(key, kept, crossref)
+        if kept is not None and shown is not None:
+            return kept, shown.mismatch
         for at in positions[:_TRIED]:
             for fill in FILLS:
                 text = expression(self._calls[at], self._device, fill)
-                mismatch = None if text is None else self._shown(key, text, crossref)
-                if text is not None and mismatch is not None:
-                    return text, mismatch
+                shown = None if text is None else self._evaluator.shown(key, text, crossref)
+                if text is not None and shown is not None:
+                    smaller = None
+                    if is_shrunk and self._trials.effort is Effort.SHRUNK:
+                        smaller = self._smaller(key, at, fill, crossref, shown)
+                    text, shown = smaller or (text, shown)
+                    return text, shown.mismatch
         return None
 
-    def _shown(self, key: Key, text: str, crossref: CrossRef) -> Mismatch | None:
-        """The mismatch of a key that a printed call shows when evaluated as it stands; ``None`` if it shows none."""
+    def _smaller(self, key: Key, at: int, fill: str, crossref: CrossRef, shown: Shown) -> tuple[str, Shown] | None:
+        """A smaller call than a recorded one that shows the same, in the same words where the real call refuses it."""
 
-        def fresh() -> Arguments:
-            return arguments(text)
+        def evaluated(text: str) -> Shown | None:
+            other = self._evaluator.shown(key, text, crossref)
+            return other if other is not None and other.refusal == shown.refusal else None
 
-        try:
-            mismatches = crossref.check(self._prepared(fresh, crossref), key.form)
-            shown = (mismatch for mismatch in mismatches if mismatch.claim is not Claim.REFUTED)
-            mismatch = next((m for m in shown if Key.of(key.crossref, m, key.form) == key), None)
-            return None if mismatch is None or (not crossref.precedes and self._is_out_of_bounds(fresh)) else mismatch
-        except ProcessUnusableError:
-            raise
-        except (RealCallEndedError, DoesNotApply):
-            return None  # the real call or the crossref refuses these values, so the text is no example
-        except Exception as error:  # these values cannot even be evaluated: no example either
-            check_not_lost(error, self._wait)
-            return None
-
-    def _is_out_of_bounds(self, arguments: Callable[[], Arguments]) -> bool:
-        """Whether a call leaves the memory of its tensors, so that it would show something else in another process.
-
-        No recording has made it with these values.
-        """
-        if self._bounds is None:
-            return False
-        try:
-            return self._bounds.depends(arguments, *self._bounds.answers(arguments))
-        except WritesOutside:
-            return True
-
-    def _prepared(self, arguments: Callable[[], Arguments], crossref: CrossRef) -> PreparedCall:
-        """A printed call, made as far as a crossref needs it.
-
-        Raises:
-            RealCallEndedError: it did not return, and the crossref does not look at refused calls.
-        """
-        if not self._op._schema.is_mutable:
-            arguments = functools.cache(arguments)
-        seed = 0 if is_random(self._op) else None
-        if crossref.precedes:
-            return PreparedCall(self._op, arguments, None, seed=seed)
-        try:
-            return prepare(self._op, arguments, self._wait, seed, changes=crossref.needs_changes)
-        except RealCallEndedError as error:
-            if Recorded.REFUSED not in crossref.looks_at or not error.is_refusal:
-                raise
-            return PreparedCall(self._op, arguments, None, refusal=error.error, seed=seed)
+        attempts = _ATTEMPTS_OF.get(key.crossref, _ATTEMPTS)
+        return Shrinker(self._op, self._calls[at], fill, self._device, evaluated, attempts).smallest()
 
 
 def finding_of(

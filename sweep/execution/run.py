@@ -23,7 +23,7 @@ from sweep.crossref.common.protocol import CrossRef, DoesNotApply, NoPrediction,
 from sweep.errors import ProcessUnusableError, UnknownCallError
 from sweep.execution import settings
 from sweep.execution.accelerator import prediction, waiter
-from sweep.execution.check import Checker, Limits, Skipped, returning
+from sweep.execution.check import Checker, Skipped, returning
 from sweep.execution.checkpoints import Checkpoint
 from sweep.execution.examples import CALL_LABELS, finding_of, untried
 from sweep.execution.explanation import Explanation, ShownCall, Side
@@ -34,6 +34,7 @@ from sweep.findings.finding import CALL, Finding, Key, Population, Result, autho
 from sweep.operators import process_group
 from sweep.operators.inventory import resolve
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
+from sweep.trials import TRIED, Trials
 
 
 def check_overload(
@@ -42,7 +43,7 @@ def check_overload(
     device: str,
     crossrefs: list[str],
     skip: Collection[tuple[int, str, str]] = (),
-    examples: bool = True,
+    examples: Trials = TRIED,
     limit: float = 0.0,
     memory: int = 0,
     checkpoints: Sequence[Checkpoint] = (),
@@ -56,7 +57,7 @@ def check_overload(
         device: where to make the calls.
         crossrefs: names of the crossrefs.
         skip: positions of calls not to make, each with the crossref and form not to ask, or empty strings for the whole call.
-        examples: try printed calls until one shows its finding; otherwise the simplest text is taken untried.
+        examples: which printed calls to evaluate for the examples of findings.
         limit: seconds after which the rest of the calls is given up; 0 is no limit.
         memory: bytes of an accelerator's memory that this process may use; 0 is no limit. (The CPU's is the process's own limit.)
         checkpoints: what other processes, which did not come to the end, had saved about this overload.
@@ -74,7 +75,8 @@ def check_overload(
         device,
         crossrefs,
         skipped=Skipped.of(skip),
-        limits=Limits(limit, examples),
+        seconds=limit,
+        trials=examples,
         checkpoints=checkpoints,
         progress=progress,
     )

@@ -187,6 +187,23 @@ def read_section(overload: str, section: str) -> Known:
     return Known(Standing.KNOWN_BAD if is_bad else Standing.UNSUPPORTED, findings)
 
 
+def examples(section: str) -> dict[str, str]:
+    r"""The examples of a text by the titles of their findings.
+
+    A block of another format has none; that the text differs from every result says what is wrong with it.
+
+    >>> examples("fake: output 0 dtype: 1 of 2 calls, int8\n  torch.ops.x()\n  fake: int8\n")
+    {'fake: output 0 dtype': 'torch.ops.x()'}
+    """
+    found = {}
+    for block in _blocks(section):
+        first, *rest = block.splitlines()
+        parts = _FIRST_LINE.match(first)
+        if parts is not None and rest:
+            found[f"{parts['author']}: {parts['what']}"] = rest[0].strip()
+    return found
+
+
 def _read_finding(overload: str, block: str) -> KnownFinding:
     first, *rest = block.splitlines()
     parts = _FIRST_LINE.match(first)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from sweep.findings.finding import CALL, WHOLE, Finding, Key, Result, ordered
 from sweep.findings.kind import StateChange
 from sweep.isolation.sandbox import Sandbox
 from sweep.progress import Activity
+from sweep.trials import Effort, Trials
 
 #: After this many deaths in real calls, the rest of an overload's calls is given up; after this many in the predictions of one
-#: form of a crossref, the rest of those.
+#: form of a crossref, the rest of those; after this many in printed calls, less is done for the examples of its findings.
 _MAX_DEATHS = 3
 
 #: Seconds that a run gets when the time of its overload is over; 0 would be no limit.
@@ -62,6 +63,7 @@ class Supervisor:
         timeout: seconds that one call may take.
         overload_timeout: seconds that the calls of one overload may take together; 0 is no limit.
         memory: bytes of an accelerator's memory that a child may use; 0 is no limit.
+        effort: how much is done for the example of a finding that has none yet.
         fresh: a second sandbox, for reruns; it has no process between them.
     """
 
@@ -75,6 +77,7 @@ class Supervisor:
         *,
         overload_timeout: float = 0.0,
         memory: int = 0,
+        effort: Effort = Effort.TRIED,
         fresh: Sandbox | None = None,
     ) -> None:
         self.sandbox = sandbox
@@ -84,23 +87,31 @@ class Supervisor:
         self.timeout = timeout
         self.overload_timeout = overload_timeout
         self.memory = memory
+        self.effort = effort
         self.fresh = fresh or sandbox
 
-    def run(self, overload: str) -> Result:
+    def run(self, overload: str, examples: Mapping[str, str] | None = None) -> Result:
         """Checks all recorded calls of one overload.
+
+        Args:
+            overload: qualified name.
+            examples: title of a finding -> the example that it has already, which is kept if it still shows the finding.
 
         Raises:
             ChildFailedError: the harness itself failed in the child.
             ChildDiedError: a child died twice while it was making no call.
             UserError: for instance on a damaged corpus file.
         """
-        return _Run(self, self.sandbox, overload).result()
+        return _Run(self, self.sandbox, overload, examples or {}).result()
 
-    def rerun_in_fresh_process(self, overload: str) -> Result:
-        """Does the same in a new child of another fork server: other addresses, no call made before. Raises as :meth:`run`."""
+    def rerun_in_fresh_process(self, overload: str, examples: Mapping[str, str] | None = None) -> Result:
+        """Does the same in a new child of another fork server: other addresses, no call made before.
+
+        Arguments and errors are those of :meth:`run`.
+        """
         try:
             self.fresh.end_child()
-            return _Run(self, self.fresh, overload).result()
+            return _Run(self, self.fresh, overload, examples or {}).result()
         finally:
             self.fresh.end_child()  # the next rerun needs a new one, and an idle child holds memory of the device
 
@@ -108,13 +119,13 @@ class Supervisor:
 class _Run:
     """One run over the calls of an overload, in as many children as it takes."""
 
-    def __init__(self, supervisor: Supervisor, sandbox: Sandbox, overload: str) -> None:
+    def __init__(self, supervisor: Supervisor, sandbox: Sandbox, overload: str, examples: Mapping[str, str]) -> None:
         self._supervisor = supervisor
         self._sandbox = sandbox
         self._overload = overload
         self._deaths: list[Death] = []
         self._checkpoints: list[Any] = []
-        self._tries_examples = True
+        self._trials = Trials(supervisor.effort, examples)
         self._has_died_at_start = False
         self._started = time.perf_counter()
 
@@ -123,7 +134,7 @@ class _Run:
         while True:
             spent = time.perf_counter() - self._started
             try:
-                result = self._check_overload(self._skip(), examples=self._tries_examples, spent=spent)
+                result = self._check_overload(self._skip(), self._trials, spent=spent)
             except (ChildDiedError, ProcessUnusableError) as error:
                 self._take_up(error)
             else:
@@ -142,8 +153,8 @@ class _Run:
         activity = error.phase.activity
         if activity in (Activity.REAL, Activity.PREDICTION):
             self._deaths.append(self._attributed(_death(error)))
-        elif activity is Activity.EXAMPLE and self._tries_examples:
-            self._tries_examples = False  # a printed call, tried with other values than the recorded ones, ended the process
+        elif activity is Activity.EXAMPLE and self._trials.effort is not Effort.UNTRIED:
+            self._trials = _after_death(self._trials, error.call)
         elif activity is Activity.START and not self._has_died_at_start:
             self._has_died_at_start = True  # the calls of the overload before this one may have ruined the child's heap
         else:
@@ -170,7 +181,7 @@ class _Run:
             self._sandbox.end_child()  # even a call that returns may have ruined the heap
         return death
 
-    def _check_overload(self, skip: Sequence[tuple[int, str, str]], *, examples: bool, spent: float = 0.0) -> Result:
+    def _check_overload(self, skip: Sequence[tuple[int, str, str]], trials: Trials, *, spent: float = 0.0) -> Result:
         """Checks the calls in the present child, which is not used again if that fails."""
         overload_timeout = self._supervisor.overload_timeout
         try:
@@ -178,7 +189,7 @@ class _Run:
                 "check_overload",
                 crossrefs=self._supervisor.crossrefs,
                 skip=list(skip),
-                examples=examples,
+                examples=trials,
                 limit=max(overload_timeout - spent, _NO_TIME) if overload_timeout else 0.0,
                 checkpoints=self._checkpoints,
             )
@@ -237,7 +248,7 @@ class _Run:
         recorded, returning = self._recorded()
         skip = sorted({*self._skip(), *((at, "", "") for at in range(last, recorded))})
         try:
-            result = self._check_overload(skip, examples=False)
+            result = self._check_overload(skip, Trials(Effort.UNTRIED))
         except (ChildDiedError, ProcessUnusableError):
             result = Result(self._overload)
         findings = ordered([*result.findings, *self._findings()])
@@ -271,6 +282,17 @@ class _Run:
             key=Key(crossref, WHOLE, kind, form=form),
         )
         return finding
+
+
+def _after_death(trials: Trials, number: int) -> Trials:
+    """The trials after the evaluation of a printed call has ended its process: all but that one, and fewer after too many.
+
+    Fewer means other ones, with numbers of their own.
+    """
+    deadly = trials.deadly | {number}
+    if len(deadly) < _MAX_DEATHS:
+        return dataclasses.replace(trials, deadly=deadly)
+    return dataclasses.replace(trials, effort=Effort(trials.effort - 1), deadly=frozenset())
 
 
 def _death(error: ChildDiedError | ProcessUnusableError) -> Death:
