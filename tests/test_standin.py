@@ -147,9 +147,17 @@ def test_its_memory_has_a_limit_of_its_own(sweep, section, tmp_path):
     assert section("aten.abs.default").splitlines()[0] == "call: out of memory: 1 of 1 call, float32"
 
 
-def test_a_typed_call_is_checked_on_it(run):
-    completed = run("sweep", "check", "torch.ops.aten.abs.default(torch.ones(2, device='standin'))", "--device", "standin")
-    assert (completed.returncode, completed.stdout.splitlines()[-1]) == (0, "agrees"), completed
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("torch.ops.aten.abs.default(torch.ones(2, device='standin'))", "agrees"),
+        ("torch.ones(2).to('standin').abs()", "[aten.abs.default] agrees"),
+    ],
+)
+def test_what_a_text_calls_is_checked_on_it(text, last, run):
+    completed = run("sweep", "check", text, "--device", "standin")
+    assert completed.returncode == 0, completed
+    assert last in completed.stdout.splitlines()
 
 
 def test_the_inventory_says_what_it_runs_on_the_cpu(run):
