@@ -47,6 +47,7 @@ PARENT = (
     "sweep.operators.facts",
     "sweep.operators.module",
     "sweep.operators.overload",
+    "sweep.operators.requirements",
 )
 
 #: May be imported in a child only, and by name.

@@ -54,6 +54,15 @@ def test_what_can_be_called_has_no_such_reason(overload):
     assert why_never_called(resolve(overload), "cpu") == Reason(ReasonKind.NO_SAMPLE)
 
 
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
+def test_an_object_that_no_process_group_provides_is_the_reason_and_the_group_only_where_there_is_none():
+    expected = {
+        "symm_mem._barrier.default": "takes an object of class c10d.SymmetricMemory",
+        "c10d.barrier.default": "needs a process group",
+    }
+    assert {name: str(why_never_called(resolve(name), "cpu")) for name in expected} == expected
+
+
 def test_an_overload_that_refuses_every_derived_call_has_its_message():
     reason = why_never_called(resolve("aten._mkldnn_transpose_.default"), "cpu", "RuntimeError: not supported yet")
     assert str(reason) == "refuses what is tried: RuntimeError: not supported yet"

@@ -23,8 +23,8 @@ from sweep.calls.printing import arguments
 from sweep.calls.recipes import remember
 from sweep.calls.storages import TEXT_LIMITS
 from sweep.errors import NotACallError, first_line
-from sweep.operators import process_group
 from sweep.operators.inventory import inventory, is_swept
+from sweep.operators.required_state import required_state
 
 #: How the source of a call begins that a user has typed; the text follows.
 TYPED = "typed: "
@@ -61,11 +61,11 @@ def record_call(name: str, text: str, folder: str, device: str) -> None:
     """
     if not is_swept(name):
         raise NotACallError(_hint(name, inventory()))
-    process_group.ensure_for(name)
     try:
-        with _RecipeRecorder():
-            args, kwargs = arguments(text, NAMES)
-        call = encode(name, args, kwargs, device=device, source=TYPED + text, limits=TEXT_LIMITS)
+        with required_state(name, device):
+            with _RecipeRecorder():
+                args, kwargs = arguments(text, NAMES)
+            call = encode(name, args, kwargs, device=device, source=TYPED + text, limits=TEXT_LIMITS)
     except Unrecordable as reason:
         raise NotACallError(f"an argument cannot be recorded: {reason}") from reason
     except Exception as error:  # whatever a mistake in a user's Python raises

@@ -130,5 +130,6 @@ def on_storage(
     """
     tensor = torch.empty(0, dtype=dtype, device=storage.device)
     tensor.set_(storage, offset, size, stride)
-    torch._C._autograd._unsafe_set_version_counter((tensor,), (0,))
+    if not tensor.is_inference():  # which has no version counter
+        torch._C._autograd._unsafe_set_version_counter((tensor,), (0,))
     return tensor

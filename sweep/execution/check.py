@@ -25,7 +25,7 @@ from sweep.findings.ending import Ending, EndingKind, ending_of
 from sweep.findings.finding import CALL, WHOLE, Claim, Finding, Mismatch, Result, ordered
 from sweep.findings.kind import StateChange
 from sweep.findings.reason import Reason, ReasonKind
-from sweep.operators import process_group
+from sweep.operators.required_state import required_state
 from sweep.operators.schema import is_random
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
 from sweep.trials import TRIED, Trials
@@ -87,7 +87,6 @@ class Checker:
         """Checks every call and returns the result; without one that a crossref applies to, its reason."""
         started = time.perf_counter()
         name = self.calls[0].overload if self.calls else ""
-        process_group.ensure_for(name)
         applying, reasons = self._applying()
         if not applying:
             return Result(name, reason=Reason(ReasonKind.EXEMPT, next(iter(reasons.values()), "no crossref was asked for")))
@@ -96,6 +95,7 @@ class Checker:
         shared = Shared(FakeModes(self.op, predicting), predicting, self.device)
         observations = Observations(self.checkpoints, self.progress.checkpoint)
         with ExitStack() as stack:
+            stack.enter_context(required_state(name, self.device))
             stack.enter_context(own_randomness(self.device))
             for crossref in applying.values():
                 stack.enter_context(crossref.opened(self.op, shared))

@@ -31,8 +31,8 @@ from sweep.execution.process_state import StateGuard
 from sweep.execution.real_call import RealCallEndedError, arguments_of, own_randomness, prepare
 from sweep.findings.ending import Ending, EndingKind
 from sweep.findings.finding import CALL, Finding, Key, Population, Result, author
-from sweep.operators import process_group
 from sweep.operators.inventory import resolve
+from sweep.operators.required_state import required_state
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
 from sweep.trials import TRIED, Trials
 
@@ -127,12 +127,12 @@ def make_real_call(
     """
     recorded = _recorded(name, folder, call)
     settings.apply(device, memory)
-    process_group.ensure_for(name)
     progress.beat(call, Phase(Activity.REAL))
-    guard = StateGuard()
-    with own_randomness(device), suppress(RealCallEndedError):
-        _prepare(recorded, device)
-    guard.restore()
+    with required_state(name, device):
+        guard = StateGuard()
+        with own_randomness(device), suppress(RealCallEndedError):
+            _prepare(recorded, device)
+        guard.restore()
 
 
 def _prepare(call: Call, device: str) -> PreparedCall:
@@ -222,10 +222,9 @@ def explain(
     """
     recorded = _recorded(name, folder, call)
     settings.apply(device, memory)
-    process_group.ensure_for(name)
     op, wait = resolve(name), waiter(device)
     predicting = partial(prediction, wait=wait)
-    with own_randomness(device):
+    with required_state(name, device), own_randomness(device):
         progress.beat(call, Phase(Activity.REAL))
         try:
             prepared = _prepare(recorded, device)

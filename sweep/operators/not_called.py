@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from sweep.findings.reason import Reason, ReasonKind
 from sweep.operators.inventory import backend_keys, form_signature, kernels, kind_of, qualified_name, says
 from sweep.operators.overload import OverloadKind
+from sweep.operators.requirements import Requirement, requirement_of
 
 #: Arguments of factories that their out= forms do not have, since the out tensor decides.
 _FACTORY_OPTIONS = {"dtype", "layout", "device", "pin_memory", "memory_format"}
 
-#: Namespaces all of whose operators need a process group.
-_COLLECTIVES = ("c10d", "_c10d_functional", "_c10d_functional_autograd", "symm_mem")
+#: A class of objects in the text of a type.
+_CLASS = re.compile(r"__torch__\.torch\.classes\.([\w.]+)")
 
-_CLASS_PREFIX = "__torch__.torch.classes."
+#: The classes of objects that there are where there is a process group.
+_OF_PROCESS_GROUPS = ("c10d.ProcessGroup", "c10d.ReduceOp")
 
 
 def _called_form(op: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
@@ -69,11 +73,10 @@ def why_never_called(op: torch._ops.OpOverload, device_type: str, refusal: str =
         return Reason(ReasonKind.NO_KERNEL, f"{device_type} by way of {qualified_name(called._name)}, which it calls")
     if refusal:
         return Reason(ReasonKind.REFUSED, refusal)
-    types = " ".join(str(a.type) for a in op._schema.arguments)
-    if "c10d.ProcessGroup" in types or op.namespace in _COLLECTIVES:
+    classes = _CLASS.findall(" ".join(str(a.type) for a in op._schema.arguments))
+    objects = [name for name in classes if name not in _OF_PROCESS_GROUPS]
+    if objects:
+        return Reason(ReasonKind.NEEDS_OBJECT, objects[0])
+    if classes or requirement_of(qualified_name(op._name)) is Requirement.PROCESS_GROUP:
         return Reason(ReasonKind.NEEDS_PROCESS_GROUP)
-    if _CLASS_PREFIX in types:
-        words = types.replace("[", " ").replace("]", " ").split()
-        first = next(word for word in words if word.startswith("__torch__"))
-        return Reason(ReasonKind.NEEDS_OBJECT, first.removeprefix(_CLASS_PREFIX).rstrip("?)"))
     return Reason(ReasonKind.NO_SAMPLE)

@@ -7,30 +7,22 @@ watches it; with ``gloo``, recording deadlocks in ``wait_tensor``, which holds t
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 
+from sweep.operators.requirements import Requirement, requirement_of
+
 #: Name of the backend.
 BACKEND = "fake"
-
-#: Namespaces whose operators look their group up by name.
-_NAMESPACES = (
-    "c10d.",
-    "_c10d_functional.",
-    "_c10d_functional_autograd.",
-    "c10d_functional.",
-    "cplib.",
-    "_dtensor.",
-    "symm_mem.",
-)
 
 _CLASSES = "__torch__.torch.classes.c10d."
 
 
 def is_needed_for(overload: str) -> bool:
     """Whether an overload communicates; with this module's backend that has no effect on any tensor."""
-    return overload.startswith(_NAMESPACES)
+    return requirement_of(overload) is Requirement.PROCESS_GROUP
 
 
 def ensure_for(overload: str) -> None:
@@ -48,6 +40,17 @@ def boxed() -> Any:
 def reduce_op() -> Any:
     """A reduction as an argument of a C++ operator: a sum, the only one that Python can construct."""
     return torch.classes.c10d.ReduceOp()
+
+
+@functools.cache
+def mesh(device_type: str) -> Any:
+    """The device mesh of the group: of two dimensions, ``x`` and ``y``, which are flattened into ``x_y``.
+
+    There is one for each type of device, since a mesh creates groups, which stay.
+    """
+    _ensure()
+    created = torch.distributed.init_device_mesh(device_type, (1, 1), mesh_dim_names=("x", "y"))
+    return created._flatten()._get_root_mesh()
 
 
 def plain(value: torch.ScriptObject) -> dict[str, str] | None:

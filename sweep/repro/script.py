@@ -11,6 +11,7 @@ from sweep.errors import ReproError
 from sweep.expect.known import KnownFinding
 from sweep.findings.ending import EndingKind
 from sweep.isolation import instruction_sets
+from sweep.repro.preparation import preparation
 from sweep.repro.recipe import NoRecipe, Recipe, recipe_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -42,15 +43,6 @@ _MODULES = {
         "torch.distributed._functional_collectives",
     ),
 }
-
-#: How overloads begin that look a process group up by its name.
-_COLLECTIVES = ("c10d.", "_c10d_functional", "c10d_functional.", "cplib.", "_dtensor.", "symm_mem.")
-
-_PROCESS_GROUP = """
-from torch.testing._internal.distributed.fake_pg import FakeStore
-
-torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=1)
-"""
 
 _EXCEPTHOOK = """
 
@@ -192,9 +184,7 @@ def _preparation(overload: str, recipe: Recipe) -> str:
         *recipe.imports,
         *([f"import {module}  # registers the operator"] if module else []),
     ]
-    if overload.startswith(_COLLECTIVES):
-        lines.append(_PROCESS_GROUP)
-    return "\n".join(lines) + _EXCEPTHOOK
+    return "\n".join([*lines, preparation(overload)]) + _EXCEPTHOOK
 
 
 def _arguments(overload: str, text: str) -> str:

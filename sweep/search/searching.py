@@ -18,7 +18,6 @@ from sweep.calls.codec import build
 from sweep.calls.selection import cover
 from sweep.calls.values import features
 from sweep.execution.process_state import StateGuard
-from sweep.operators import process_group
 from sweep.progress import Activity, Phase, Progress
 from sweep.recording.attempts import Attempts
 from sweep.search.measuring import Meter
@@ -63,7 +62,6 @@ class Search:
         progress: Progress,
     ) -> None:
         self._name, self._meter, self._reached, self._progress = name, meter, reached, progress
-        process_group.ensure_for(name)
         self._mutator, self._predictions, self._guard = Mutator(op, literals), Predictions(op), StateGuard()
         self._attempts = Attempts(name, op, "cpu")
         self._bases = [plain(call) for call in _bases(known)]

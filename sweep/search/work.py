@@ -22,8 +22,8 @@ from sweep.calls.values import features
 from sweep.crossref.common.selection import aspects_of, selected
 from sweep.crossref.decomposition import decompositions_of
 from sweep.execution.process_state import StateGuard
-from sweep.operators import process_group
 from sweep.operators.inventory import resolve
+from sweep.operators.required_state import required_state
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
 from sweep.search import measuring
 from sweep.search.measuring import Meter
@@ -122,26 +122,26 @@ def measure(
         progress: takes heartbeats, and what was reached up to a call.
     """
     own, op = meter(tuple(places), table), resolve(name)
-    process_group.ensure_for(name)
-    predictions, guard, reached = Predictions(op), StateGuard(), Reached()
-    own.reset()
-    calls = known_calls(name, folder, searched)
-    covering = _covering(calls)
-    with_symbols = sorted(covering & selected(calls))[:_WITH_SYMBOLS]
-    for at in sorted(covering):
-        call = calls[at]
-        if at < start or at in skip:
-            continue
-        progress.beat(at, _PREDICTION)
-        with own.measured():
-            predictions.make(call)
-            if at in with_symbols:
-                predictions.make_symbolic(call)
-        guard.restore()
-        if at % _CALLS_BETWEEN == 0:
-            reached.add(own.new())
-            progress.checkpoint((at, reached.as_json()))
-    reached.add(own.new())
+    with required_state(name, "cpu"):
+        predictions, guard, reached = Predictions(op), StateGuard(), Reached()
+        own.reset()
+        calls = known_calls(name, folder, searched)
+        covering = _covering(calls)
+        with_symbols = sorted(covering & selected(calls))[:_WITH_SYMBOLS]
+        for at in sorted(covering):
+            call = calls[at]
+            if at < start or at in skip:
+                continue
+            progress.beat(at, _PREDICTION)
+            with own.measured():
+                predictions.make(call)
+                if at in with_symbols:
+                    predictions.make_symbolic(call)
+            guard.restore()
+            if at % _CALLS_BETWEEN == 0:
+                reached.add(own.new())
+                progress.checkpoint((at, reached.as_json()))
+        reached.add(own.new())
     return reached.as_json()
 
 
@@ -181,7 +181,8 @@ def search(
     """
     own = meter(tuple(places), table)
     literals = own.literals(functions)
-    search = Search(name, resolve(name), known_calls(name, folder, searched), own, set(reached), literals, progress)
-    search.resume(found)
-    tried = search.run(range(start, attempts), skip, round_number, seconds)
+    with required_state(name, "cpu"):
+        search = Search(name, resolve(name), known_calls(name, folder, searched), own, set(reached), literals, progress)
+        search.resume(found)
+        tried = search.run(range(start, attempts), skip, round_number, seconds)
     return SearchResult(tuple(search.found), tried)

@@ -21,6 +21,7 @@ from sweep.calls.redzones import Filling, Redzone
 from sweep.calls.tensors import is_strided
 from sweep.crossref.common.protocol import Arguments
 from sweep.findings.kind import Edge
+from sweep.operators.required_state import no_gradients
 from sweep.operators.schema import by_name, written_names
 
 #: torch's words for memory that it has not allocated itself, and can therefore not resize.
@@ -125,7 +126,7 @@ class BoundsCheck:
         for filling in Filling:
             args, kwargs = redzones.on_longer(arguments(), filling)
             try:
-                with torch.no_grad():
+                with no_gradients(self._name):
                     self._op(*args, **kwargs)
             except Exception as error:
                 raise ReadsOutside(f"accepts it for what lies outside of the tensors that it is given; else: {error}") from None
@@ -150,7 +151,7 @@ class BoundsCheck:
         fixed = self._written(*built) if resizes else ()
         with redzones.between(built, filling, fixed, only) as (args, kwargs), _reproducible():
             try:
-                with torch.no_grad():
+                with no_gradients(self._name):
                     result = self._op(*args, **kwargs)
             except BaseException as error:  # the call may be accepted elsewhere: this memory cannot be resized, for one
                 return Refusal(type(error), str(error))

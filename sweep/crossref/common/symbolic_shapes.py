@@ -120,7 +120,8 @@ class SymbolicArguments:
             meta = torch.empty(0, dtype=real.dtype, device="meta")
             with self._env.suppress_guards():
                 meta.set_(storage, offset, size, stride)
-            torch._C._autograd._unsafe_set_version_counter((meta,), (0,))
+            if not meta.is_inference():  # which has no version counter
+                torch._C._autograd._unsafe_set_version_counter((meta,), (0,))
         torch._C._set_conj(meta, real.is_conj())
         torch._C._set_neg(meta, real.is_neg())
         return FakeTensor(self.mode, meta, real.device)
