@@ -7,8 +7,9 @@ import torch
 
 from sweep.calls.call import Unrecordable
 from sweep.calls.codec import KEPT_BYTES, LARGEST_BYTES, build, encode, signature
-from sweep.calls.printing import expression
+from sweep.calls.printing import arguments, expression
 from sweep.calls.recipes import remember, was_built
+from sweep.operators import process_group
 
 
 def recorded(*args, **kwargs):
@@ -227,6 +228,37 @@ def test_an_object_is_encoded_as_its_construction_recipe():
     assert torch.equal(torch.ops.quantized.linear_unpack(rebuilt)[0].dequantize(), weight.dequantize())
     assert expression(call, "cpu", "exact").startswith("torch.ops.aten.test.default(torch.ops.quantized.linear_prepack.default(")
     assert signature((result,), {}) == signature((rebuilt,), {})
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
+def test_the_device_mesh_of_the_process_group_is_built_again_and_another_one_is_refused():
+    mesh = process_group.mesh("cpu")
+    call = recorded(mesh)
+    [rebuilt], _ = build(call, "cpu")
+    assert rebuilt is mesh
+    [printed], _ = arguments(expression(call, "cpu", "exact"))
+    assert printed == mesh
+    assert signature((printed,), {}) == signature((mesh,), {})
+    with pytest.raises(Unrecordable, match="another device mesh"):
+        recorded(mesh["x"])
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
+def test_a_pooling_result_with_a_workspace_is_encoded_as_its_construction_recipe():
+    x, window = torch.randn(1, 2, 4, 4).to_mkldnn().requires_grad_(), ([2, 2], [2, 2])
+    result = torch.ops.aten.mkldnn_max_pool2d.default(x, *window)
+    remember(result, "aten.mkldnn_max_pool2d.default", (x, *window), {})
+    gradient = torch.ones(1, 2, 2, 2).to_mkldnn()
+    backward = torch.ops.aten.mkldnn_max_pool2d_backward.default
+    call = recorded(gradient, result, x, *window)
+    printed, _ = arguments(expression(call, "cpu", "zeros"))
+    copy = result.detach().to_dense().to_mkldnn()
+    with torch.no_grad():
+        assert torch.equal(backward(*build(call, "cpu")[0]).to_dense(), backward(gradient, result, x, *window).to_dense())
+        assert backward(*printed).shape == x.shape
+        with pytest.raises(RuntimeError):
+            backward(gradient, copy, x, *window)
+    assert not was_built(copy)
 
 
 def test_an_object_without_a_construction_recipe_is_refused():

@@ -12,7 +12,7 @@ import torch
 from sweep.calls.call import Unrecordable
 from sweep.calls.tensors import PACKED_DTYPES
 
-#: Position of an object in the table: of a tensor the address of its storage, so that views of it are recognized.
+#: Position of an object in the table: of a tensor the address of its storage, so that views of it are recognized, if it has one.
 _ObjectKey = int | tuple[str, int]
 
 #: The object, and overload, positional and keyword arguments of the call that returned it. An object stays alive while it is in
@@ -33,6 +33,9 @@ _RETURN_ADDRESSES = {
     "profiler._record_function_enter.default",
 }
 
+#: Overloads whose result, if the first argument requires a gradient, holds a workspace for the backward beside its elements.
+WITH_WORKSPACE = {"aten.mkldnn_max_pool2d.default", "aten.mkldnn_max_pool3d.default"}
+
 
 def remember(result: Any, overload: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Store the construction recipe of an object that has no other plain form.
@@ -43,7 +46,8 @@ def remember(result: Any, overload: str, args: tuple[Any, ...], kwargs: dict[str
         args: its positional arguments.
         kwargs: its keyword arguments.
     """
-    if is_opaque(result, overload) or isinstance(result, torch.ScriptObject):
+    has_workspace = overload in WITH_WORKSPACE and args[0].requires_grad
+    if is_opaque(result, overload) or has_workspace or isinstance(result, torch.ScriptObject):
         _recipes[_object_key(result)] = result, overload, args, kwargs
         while len(_recipes) > _LIMIT:
             del _recipes[next(iter(_recipes))]
@@ -77,6 +81,6 @@ def _object_key(value: torch.ScriptObject | torch.Tensor) -> _ObjectKey:
         return "object", hash(value)
     try:
         address: int = value.untyped_storage()._cdata
-    except (NotImplementedError, RuntimeError):  # sparse and other tensors without a storage have no recipe
-        return 0
+    except (NotImplementedError, RuntimeError):  # sparse, mkldnn and other tensors without a storage
+        return "tensor", id(value)
     return address

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from sweep.calls.call import Call, Unrecordable
-from sweep.calls.recipes import recipe_of, remember, was_built
+from sweep.calls.recipes import WITH_WORKSPACE, recipe_of, remember, was_built
 from sweep.calls.tensors import PLAIN
 from sweep.operators import process_group
 from sweep.operators.inventory import resolve
@@ -408,6 +408,53 @@ class ProcessGroupArgument(ArgumentType):
         return self._text
 
 
+class DeviceMeshArgument(ArgumentType):
+    """A device mesh by its type of device. Only one that equals that of the process group can be recorded."""
+
+    tag = "device_mesh"
+
+    def matches(self, kind: type) -> bool:
+        return torch.distributed.is_available() and issubclass(kind, torch.distributed.device_mesh.DeviceMesh)
+
+    def encode(self, value: Any, encoder: Encoder) -> Any:
+        if value != process_group.mesh(value.device_type):
+            raise Unrecordable("another device mesh than that of the process group")
+        return self.tag, encoder.place(value.device_type)
+
+    def decode(self, data: str, decoder: Decoder) -> Any:
+        return process_group.mesh(decoder.device(data).type)
+
+    def print(self, data: str, printer: Printer) -> str:
+        device_type = printer.place(data).partition(":")[0]
+        created = f"torch.distributed.init_device_mesh({device_type!r}, (1, 1), mesh_dim_names=('x', 'y'))"
+        return f"{created}._flatten()._get_root_mesh()"
+
+
+class LeafArgument(ArgumentType):
+    """A tensor that requires a gradient. Elsewhere than in a recipe that depends on it, nothing records whether one does."""
+
+    tag = "leaf"
+
+    def matches(self, kind: type) -> bool:
+        return False
+
+    def encode(self, value: torch.Tensor, encoder: Encoder) -> Any:
+        return self.tag, encoder.value(value)
+
+    def as_json(self, data: Any) -> Any:
+        return {self.tag: as_json(data)}
+
+    def decode(self, data: Any, decoder: Decoder) -> torch.Tensor:
+        tensor: torch.Tensor = decoder.value(data)
+        return tensor.detach().requires_grad_()
+
+    def print(self, data: Any, printer: Printer) -> str:
+        return f"{printer.value(data)}.detach().requires_grad_()"
+
+    def children(self, data: Any) -> Iterable[Any]:
+        return [data]
+
+
 class BuiltArgument(ArgumentType):
     """An object of TorchScript, or an opaque tensor, as its construction recipe."""
 
@@ -418,8 +465,9 @@ class BuiltArgument(ArgumentType):
 
     def encode(self, value: torch.ScriptObject | torch.Tensor, encoder: Encoder) -> Any:
         overload, args, kwargs = recipe_of(value)
+        first = tuple(LEAF.encode(arg, encoder) for arg in args[:1] if overload in WITH_WORKSPACE)
         named = tuple((name, encoder.value(kwargs[name])) for name in sorted(kwargs))
-        return self.tag, (overload, tuple(map(encoder.value, args)), named)
+        return self.tag, (overload, (*first, *map(encoder.value, args[len(first) :])), named)
 
     def as_json(self, data: tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...]]) -> Any:
         overload, args, kwargs = data
@@ -429,7 +477,9 @@ class BuiltArgument(ArgumentType):
     def decode(self, data: dict[str, Any], decoder: Decoder) -> Any:
         args = list(map(decoder.value, data["args"]))
         kwargs = {name: decoder.value(value) for name, value in data["kwargs"].items()}
-        result = resolve(data["overload"])(*args, **kwargs)
+        with torch.enable_grad():
+            result = resolve(data["overload"])(*args, **kwargs)
+        result = result.detach() if isinstance(result, torch.Tensor) and result.requires_grad else result
         remember(result, data["overload"], tuple(args), kwargs)
         return result
 
@@ -518,7 +568,7 @@ class Table(dict[type, _Encode | None]):
         return _IN_JSON[type(data)], data
 
 
-BUILT = BuiltArgument()
+BUILT, LEAF = BuiltArgument(), LeafArgument()
 _NONE, _STRING = NativeArgument(type(None)), NativeArgument(str)
 _BOOL, _INT, _LIST = BoolArgument(bool), IntArgument(int), ListArgument()
 _IN_JSON: dict[type, ArgumentType] = {type(None): _NONE, bool: _BOOL, str: _STRING, int: _INT, list: _LIST}
@@ -542,7 +592,9 @@ TABLE = Table(
     StorageArgument(),
     ProcessGroupArgument("process_group", process_group.boxed, "torch.distributed.group.WORLD.boxed()"),
     ProcessGroupArgument("reduce_op", process_group.reduce_op, "torch.classes.c10d.ReduceOp()"),
+    DeviceMeshArgument(),
     BUILT,
+    LEAF,
     Refused((torch.Tensor,), "tensor subclass {}"),
     Refused((torch.SymInt, torch.SymFloat, torch.SymBool), "symbolic number"),
 )
