@@ -54,6 +54,16 @@ def test_a_line_that_was_cut_short_is_not_read(tmp_path):
         assert list(journal.tasks) == [ADD]
 
 
+def test_a_refusal_of_a_handwritten_call_takes_precedence_over_that_of_a_derived_one(tmp_path):
+    with Journal(tmp_path / "journal", IDENTITY, resume=False) as journal:
+        for task, error in (
+            (Task(1, "overload_variants", "aten.a.out"), "RuntimeError: carried over"),
+            (Task(0, "handwritten.family", "task"), "RuntimeError: written"),
+        ):
+            journal.finish_task(task, 1.0, replace(OUTCOME, refusals={"aten.a.out": error}))
+    assert journal.refusals() == {"aten.a.out": "RuntimeError: written"}
+
+
 def test_the_refusal_of_a_carried_call_takes_precedence_over_that_of_a_guess(tmp_path):
     refusals = (
         (Task(2, "schema_guesses", "aten.a.out"), "TypeError: guessed"),
@@ -63,7 +73,7 @@ def test_the_refusal_of_a_carried_call_takes_precedence_over_that_of_a_guess(tmp
     )
     with Journal(tmp_path / "journal", IDENTITY, resume=False) as journal:
         for task, refusal in refusals:
-            journal.finish_task(task, 1.0, replace(OUTCOME, refusal=refusal))
+            journal.finish_task(task, 1.0, replace(OUTCOME, refusals={task.name: refusal} if refusal else {}))
     assert journal.refusals() == {"aten.a.out": "RuntimeError: carried over", "aten.b.out": "TypeError: guessed"}
     assert "\naten.a.out: RuntimeError: carried over\n" in journal.summary()
 

@@ -20,10 +20,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
+from sweep.operators.inventory import qualified_name
+from sweep.operators.required_state import required_state
 from sweep.recording.recorder import Recorder
 
 #: A call that is still to be made.
@@ -81,11 +84,20 @@ class Family:
     def __init__(self, module: str) -> None:
         self._name = module.rpartition(".")[2]
         self._tasks: dict[str, _Task] = {}
+        self._alone: set[str] = set()
 
     def __call__(self, task: _Task) -> _Task:
         """Decorator that adds a generator function, which takes the device, as a task of its name."""
         self._tasks[task.__name__] = task
         return task
+
+    def alone(self, task: _Task) -> _Task:
+        """Decorator as the family itself, for a task whose calls, all of overloads, are recorded without the calls inside them.
+
+        The number of those is limited, so that those of one task leave less room for those of others, which may show more.
+        """
+        self._alone.add(task.__name__)
+        return self(task)
 
     def tasks(self, device: str) -> Iterable[str]:
         return list(self._tasks)
@@ -100,17 +112,24 @@ class Family:
             while True:
                 invocation = calls.send(result)
                 try:
-                    with recorder.observe(source):
-                        is_overload = isinstance(invocation.func, torch._ops.OpOverload)
-                        result = (
-                            recorder.call(invocation.func, *invocation.args, **invocation.keywords)
-                            if is_overload
-                            else invocation()
-                        )
+                    result = _made(invocation, device, recorder, source, alone=task in self._alone)
                 except Exception as error:
                     recorder.failed(source, error)
+                    if isinstance(invocation.func, torch._ops.OpOverload):
+                        recorder.refused(invocation.func, error)
                     result = None
         except StopIteration:
             return
         except Exception as error:  # of the generator itself, which lacks the result of a failed call
             recorder.failed(f"{source}, making arguments", error)
+
+
+def _made(invocation: Invocation, device: str, recorder: Recorder, source: str, *, alone: bool) -> Any:
+    """Make a call under the recorder, in the state that its overload requires, and return its result."""
+    op = invocation.func
+    if not isinstance(op, torch._ops.OpOverload):
+        with recorder.observe(source):
+            return invocation()
+    only = recorder.only(op) if alone else nullcontext()
+    with required_state(qualified_name(op._name), device), recorder.observe(source), only:
+        return recorder.call(op, *invocation.args, **invocation.keywords)

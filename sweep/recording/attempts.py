@@ -22,14 +22,14 @@ from sweep.calls.call import Call, Recorded, StorageData, Unrecordable
 from sweep.calls.codec import build, encode
 from sweep.calls.redzones import WritesOutside
 from sweep.crossref.common.bounds_check import Answer, BoundsCheck, ReadsOutside, Refusal
-from sweep.errors import first_line
 from sweep.execution.accelerator import check_not_lost, waiter
 from sweep.execution.process_state import StateGuard
 from sweep.findings.ending import EndingKind, ending_of
 from sweep.findings.kind import Access
-from sweep.operators import process_group
+from sweep.operators.required_state import no_gradients
 from sweep.progress import Activity, Phase, Progress
 from sweep.recording.outcome import AttemptPlan, PairCounts
+from sweep.recording.refusals import sentence
 
 #: A call of more tensor elements is not attempted: it would cost more than it shows.
 LARGEST = 200_000
@@ -41,13 +41,6 @@ _REFUSED, _REFUSED_ALIKE = 12, 2
 _ABOUT_VALUES = re.compile(
     r"out of (range|bounds)|\bind(ex|ices)\b|between 0 and|probabilit|negative|less than|greater than", re.IGNORECASE
 )
-
-#: The parts of a message that depend on the build or the process: the source line of an assertion, and addresses.
-_SOURCE_LINE = re.compile(r" at \"/\S+\":\d+, please report a bug to PyTorch")
-_ADDRESS = re.compile(r"0x[0-9a-f]+")
-
-#: Length of a refusal's sentence.
-_SENTENCE_LENGTH = 120
 
 _ON_CPU, _ON_DEVICE = Phase(Activity.ATTEMPT_ON_CPU), Phase(Activity.ATTEMPT)
 
@@ -96,7 +89,6 @@ class Attempts:
         self._progress, self._plan = progress or Progress(), plan or AttemptPlan()
         self._count = 0
         self._keys: set[str] = set()
-        process_group.ensure_for(name)
         self._wait = waiter(device)
         self._state = StateGuard()
         self._bounds = BoundsCheck(name, op)
@@ -151,7 +143,7 @@ class Attempts:
                 raise ReadsOutside("reads outside of the tensors that it is given")
             self._progress.beat(number, _ON_DEVICE)
             args, kwargs = build(call, self._device)
-            with torch.no_grad():
+            with no_gradients(self._name):
                 self._op(*args, **kwargs)
             self._wait()
             refusals = [answer for answer in answers if isinstance(answer, Refusal)]
@@ -184,8 +176,8 @@ class Attempts:
         """The class and the first sentence of the error that most calls were refused with; empty if none was."""
         if not self._refusals:
             return ""
-        [((error_class, sentence), _)] = self._refusals.most_common(1)
-        return f"{error_class.__name__}: {sentence}"
+        [((error_class, text), _)] = self._refusals.most_common(1)
+        return f"{error_class.__name__}: {text}"
 
     def refuse(self, error: BaseException, call: Call | None = None) -> BaseException:
         """Count a call as refused, by its kernel or by a check before it, and return the error.
@@ -198,7 +190,7 @@ class Attempts:
             ProcessUnusableError: the error has cost this process its device.
         """
         check_not_lost(error, self._wait)
-        kind = type(error), _sentence(error)
+        kind = type(error), sentence(error)
         self._refusals[kind] += 1
         is_first = self._refusals[kind] <= _REFUSED_ALIKE and len(self.kept_refused) < _REFUSED
         if call is not None and is_first and _is_own(error):
@@ -219,12 +211,6 @@ def _check_values(answer: Answer) -> None:
     is_unsupported = answer.error_class is NotImplementedError
     if answer.error_class is IndexError or (not is_unsupported and _ABOUT_VALUES.search(answer.message)):
         raise ValuesRefused(f"the CPU refuses it: {answer.message}")
-
-
-def _sentence(error: BaseException) -> str:
-    """The first sentence of an error's message, without what differs between two processes or builds."""
-    text = _SOURCE_LINE.sub("", first_line(error))
-    return re.split(r"[.;] ", _ADDRESS.sub("0x...", text), maxsplit=1)[0].rstrip(" .:")[:_SENTENCE_LENGTH]
 
 
 def _tight(call: Call) -> Call:

@@ -86,15 +86,15 @@ class Journal:
             self.tasks[task] = FinishedTask(TaskOutcome.from_json(line["outcome"]), line["seconds"])
 
     def refusals(self) -> dict[str, str]:
-        """Overload -> the error that its derived calls were refused with, for overloads without any call.
+        """Overload -> the error that its calls were refused with. An overload that has other calls may be among them.
 
-        The error of a call that was carried over says more than that of a guess, and takes precedence.
+        The error of a handwritten call says more than that of one that was carried over, and that more than that of a guess.
         """
         ordered = sorted(self.tasks, key=lambda task: (task.module == GUESSED, task.stage, str(task)))
         refusals: dict[str, str] = {}
         for task in ordered:
-            if refusal := self.tasks[task].outcome.refusal:
-                refusals.setdefault(task.name, refusal)
+            for name, refusal in self.tasks[task].outcome.refusals.items():
+                refusals.setdefault(name, refusal)
         return refusals
 
     def counts(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Journal:
             "slowest tasks, in seconds": [f"{finished.seconds:7.1f} {task}" for task, finished in slowest],
             "lost processes, and what they were doing": _count_lines(counts["lost"]),
             "samples that could not be generated or run": _count_lines(counts["failures"]),
-            "overloads all of whose derived calls were refused": [
+            "overloads that refuse derived or handwritten calls": [
                 f"{name}: {refusal}" for name, refusal in sorted(self.refusals().items())
             ],
         }

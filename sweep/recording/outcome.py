@@ -38,7 +38,8 @@ class TaskOutcome:
         unrecordable: reason -> number of calls without a plain-data form.
         failures: description -> number of samples that could not be generated or run.
         out_of_bounds: how a call used memory outside of its arguments -> the smallest such call, printed.
-        refusal: the most frequent error of a derivation that found the first call of nothing; else empty.
+        refusals: overload -> the error that its calls were refused with: of a derivation that found no call of an overload
+            without any, the most frequent one; of an adapter, that of the first call which was written for the overload.
         pairs: what became of the pairs of mutations, if the task has any.
     """
 
@@ -48,7 +49,7 @@ class TaskOutcome:
     unrecordable: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
     out_of_bounds: Mapping[Access, str] = field(default_factory=dict)
-    refusal: str = ""
+    refusals: Mapping[str, str] = field(default_factory=dict)
     pairs: PairCounts = PairCounts()
 
     def as_json(self) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class TaskOutcome:
             "unrecordable": dict(self.unrecordable),
             "failures": dict(self.failures),
             "out_of_bounds": {kind.value: text for kind, text in self.out_of_bounds.items()},
-            "refusal": self.refusal,
+            "refusals": dict(self.refusals),
             "pairs": asdict(self.pairs),
         }
 
@@ -73,7 +74,7 @@ class TaskOutcome:
             ValueError: an unknown kind of out-of-bounds access.
         """
         out_of_bounds = {Access(kind): text for kind, text in data["out_of_bounds"].items()}
-        names = ("dispatched", "calls", "refused", "unrecordable", "failures", "refusal")
+        names = ("dispatched", "calls", "refused", "unrecordable", "failures", "refusals")
         return cls(**{name: data[name] for name in names}, out_of_bounds=out_of_bounds, pairs=PairCounts(**data["pairs"]))
 
 

@@ -24,6 +24,7 @@ from sweep.calls.recipes import remember
 from sweep.errors import first_line
 from sweep.operators.inventory import qualified_name
 from sweep.recording.observers import BackendObserver, CompositeObserver
+from sweep.recording.refusals import refusal
 from sweep.recording.stages import INCIDENTAL
 
 #: Length of an exception's message in the log.
@@ -40,6 +41,7 @@ class Recorder:
         dispatched: number of observed calls, including repeated ones.
         unrecordable: reason -> number of calls without a plain form.
         failures: (description, exception) -> number of samples that could not be generated or run.
+        refusals: overload -> the error that the first handwritten call of it was refused with.
     """
 
     def __init__(self, device: str) -> None:
@@ -49,6 +51,7 @@ class Recorder:
         self.dispatched = 0
         self.unrecordable: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
+        self.refusals: dict[str, str] = {}
         self._composites = CompositeObserver(self)
         self._signatures: set[Hashable] = set()  # (is refused, is incidental, overload, signature)
         self._incidental_counts: Counter[tuple[torch._ops.OpOverload, torch.dtype | None]] = Counter()
@@ -58,6 +61,7 @@ class Recorder:
         self._keeps_refused = False
         self._depth = 0
         self._unobserved: torch._ops.OpOverload | None = None
+        self._only: torch._ops.OpOverload | None = None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -90,8 +94,13 @@ class Recorder:
         """Count a sample that could not be generated or run."""
         self.failures[what, f"{type(error).__name__}: {first_line(error)[:_MESSAGE_LENGTH]}"] += 1
 
+    def refused(self, op: torch._ops.OpOverload, error: BaseException) -> None:
+        """Note that an overload refused a call that was written for it."""
+        self.refusals.setdefault(_name(op), refusal(error))
+
     def reset_counts(self) -> None:
         """Begin the counts of a new task."""
+        self.refusals.clear()
         self.dispatched = 0
         self.failures.clear()
         self.unrecordable.clear()
@@ -100,6 +109,15 @@ class Recorder:
         """Return the collected calls and forget them; their signatures are kept."""
         calls, self.calls = self.calls, []
         return calls
+
+    @contextmanager
+    def only(self, op: torch._ops.OpOverload) -> Iterator[None]:
+        """Context inside ``observe`` in which no calls but those of one overload are recorded."""
+        self._only = op
+        try:
+            yield
+        finally:
+            self._only = None
 
     def call(self, op: torch._ops.OpOverload, *args: Any, **kwargs: Any) -> Any:
         """Make a call inside ``observe``, and record it even if autograd answers it before any observer sees it.
@@ -132,7 +150,7 @@ class Recorder:
             run: makes the call.
             composite: whether the operator decomposes into calls, which are incidental.
         """
-        if self._is_encoding:
+        if self._is_encoding or self._only not in (None, op):
             return run()
         self.dispatched += 1
         if op is self._unobserved:

@@ -23,6 +23,7 @@ from sweep.errors import UnknownTaskError
 from sweep.execution import settings
 from sweep.execution.accelerator import check_not_lost, waiter
 from sweep.operators.inventory import inventory, resolve
+from sweep.operators.required_state import no_gradients, required_state
 from sweep.progress import Activity, Phase, Progress
 from sweep.recording.adapters import adapter_names, load_adapter, load_derivation
 from sweep.recording.attempts import Attempts
@@ -100,8 +101,9 @@ def run_task(
 
 def _derive(task: Task, device: str, file: Path, recorded: RecordedCalls, progress: Progress, plan: AttemptPlan) -> TaskOutcome:
     """Run one task of a derivation. Attempts are made from plain forms, so every call that is kept repeats."""
-    attempts = Attempts(task.name, resolve(task.name), device, progress, plan)
-    load_derivation(task.module).run(task.name, recorded, attempts)
+    with required_state(task.name, device):
+        attempts = Attempts(task.name, resolve(task.name), device, progress, plan)
+        load_derivation(task.module).run(task.name, recorded, attempts)
     if plan.only is None:
         pairs = zip(attempts.kept, attempts.kept_guesses, strict=True)
         calls = [ShardCall.of(call, guessed=guessed) for call, guessed in pairs]
@@ -109,13 +111,14 @@ def _derive(task: Task, device: str, file: Path, recorded: RecordedCalls, progre
         calls += [ShardCall.of(call) for call in (*attempts.kept_refused, *outside)]
         if calls:
             write_shard(file, calls)
-    refused = attempts.refused
+    refused, refusal = attempts.refused, attempts.most_frequent_refusal()
+    has_calls = bool(attempts.kept) or recorded.is_called(task.name)
     return TaskOutcome(
         dispatched=len(attempts.kept) + sum(refused.values()),
         calls=len(attempts.kept),
         refused=dict(refused),
         out_of_bounds={kind: written(call, "cpu")[0] for kind, call in attempts.out_of_bounds.items()},
-        refusal="" if attempts.kept or recorded.is_called(task.name) else attempts.most_frequent_refusal(),
+        refusals={task.name: refusal} if refusal and not has_calls else {},
         pairs=attempts.pairs,
     )
 
@@ -147,6 +150,7 @@ def _record(task: Task, device: str, file: Path, progress: Progress) -> TaskOutc
         calls=sum(call.repeats and call.recorded is Recorded.RETURNED for call in calls),
         unrecordable=dict(recorder.unrecordable),
         failures={f"{what}: {error}": n for (what, error), n in recorder.failures.items()},
+        refusals=dict(recorder.refusals),
     )
 
 
@@ -155,10 +159,10 @@ def _repeats(call: Call, device: str, recorder: Recorder, wait: Callable[[], Non
     op = resolve(call.overload)
     is_refused = call.recorded is Recorded.REFUSED
     try:
-        args, kwargs = build(call, device)
-        with torch.no_grad():
+        with required_state(call.overload, device), no_gradients(call.overload):
+            args, kwargs = build(call, device)
             op(*args, **kwargs)
-        wait()
+            wait()
     except Exception as error:  # counted in the log; the call is not kept
         check_not_lost(error, wait)
         if not is_refused:
