@@ -58,6 +58,8 @@ AGREEING = [
     ("equivalence", "in-place", "output 0 value", ABS_),
     ("equivalence", "positions", "output 0 value", ABS),
     ("call", "", "real raises RuntimeError", ABS),
+    ("fake", "", "output 0 type", "torch.ops.streams.sync_dealloc.default(1, 0, torch.ones(2))"),
+    ("fake", "", "output 0 type", "torch.ops.aten.get_gradients.default(0)"),
 ]
 
 #: Overload and title of checked-in findings: a script of any of them exits with 1.
@@ -72,6 +74,9 @@ KNOWN = [
     ("aten.dropout.default", "schema: output 0 undeclared alias"),
     ("aten._log_softmax.out", "equivalence[out=]: output 0 value"),
     ("aten.upsample_bilinear2d.out", "bounds: writes past argument out"),
+    ("aten._make_dual.default", "fake[cache]: cached raises AssertionError"),
+    ("quantized.conv2d_add.default", "schema: output 0 undeclared alias"),
+    ("device_mesh._runtime_compute_coordinate_on_dim.default", "fake: fake raises AttributeError"),
 ]
 
 #: Runs scripts, each in a process of its own that has torch already, and prints a line with the exit status of each: 77 for one

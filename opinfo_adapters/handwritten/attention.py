@@ -59,3 +59,10 @@ def grouped(device):
         ends = torch.tensor([8, 16], dtype=torch.int32, device=device)
         yield call(aten._grouped_mm.default, torch.randn(16, 16, **options), torch.randn(2, 16, 8, **options), ends)
         yield call(aten._grouped_mm.default, torch.randn(2, 8, 16, **options), torch.randn(2, 16, 8, **options))
+
+
+@family.alone
+def of_a_backend(device):
+    """Overloads that a backend outside of torch implements."""
+    x = torch.randn(1, _HEADS, 5, _WIDTH, device=device)
+    yield call(aten._scaled_dot_product_fused_attention_overrideable.default, x, x, x)

@@ -1,12 +1,13 @@
 """Collectives in a group of one process: their effect on sizes, strides and memory does not depend on the number of processes.
 
-``monitored_barrier_`` is left out: only gloo has it, which is not used (see ``sweep.operators.process_group``).
+The group refuses ``monitored_barrier_``: only gloo has it, which is not used (see ``sweep.operators.process_group``).
 """
 
 import torch
 
 from opinfo_adapters.handwritten import Family, call, ops
 from sweep.operators import process_group
+from sweep.operators.required_state import CONTEXT_ID
 
 family = Family(__name__)
 run = family.run
@@ -143,3 +144,33 @@ def collectives(device):
         yield call(c10d.recv_.default, [y], group, 0, 0)
         yield call(c10d.recv_any_source_.default, [y], group, 0)
         yield call(c10d.check_for_nan.default, torch.ones(3, device=device))
+
+
+@family.alone
+def barriers(device):
+    yield call(ops.c10d.monitored_barrier_.default, torch.ones(3, device=device), process_group.boxed(), [], 1000, True)
+
+
+@family.alone
+def symmetric_memory(device):
+    process_group.ensure_for("symm_mem.")
+    yield call(ops.symm_mem._rendezvous.default, torch.ones(3, device=device), torch.distributed.group.WORLD.group_name)
+
+
+@family.alone
+def device_meshes(device):
+    mesh = process_group.mesh(torch.device(device).type)
+    for dimension in (0, 1):
+        yield call(ops.device_mesh._get_submesh.default, mesh, [dimension])
+        yield call(ops._dtensor.mesh_get_process_group.default, mesh, dimension)
+    yield call(ops.device_mesh._get_submesh.default, mesh, [0, 1])
+    yield call(ops.device_mesh._get_flattened_submesh.default, mesh, [0, 1])
+    for sizes in ((1,), (1, 1)):
+        ranks = torch.zeros(1, *sizes, dtype=torch.int64, device=device)
+        for dimension in range(len(sizes)):
+            yield call(ops.device_mesh._runtime_compute_coordinate_on_dim.default, ranks, dimension)
+
+
+@family.alone
+def distributed_autograd(device):
+    yield call(ops.aten.get_gradients.default, CONTEXT_ID)

@@ -39,6 +39,23 @@ def pooling(device):
     yield call(aten.mkldnn_adaptive_avg_pool2d_backward.default, _opaque(1, 3, 2, 2), x)
 
 
+@family.alone
+def pooling_backward(device):
+    """The result of a pooling that is differentiated has a workspace, which says where each maximum was."""
+    flat, deep = (1, 3, 8, 8), (1, 3, 4, 4, 4)
+    for pool, backward, size, window in (
+        (aten.mkldnn_max_pool2d, aten.mkldnn_max_pool2d_backward, flat, ([2, 2], [2, 2])),
+        (aten.mkldnn_max_pool2d, aten.mkldnn_max_pool2d_backward, flat, ([3, 3], [2, 2], [1, 1], [1, 1], True)),
+        (aten.mkldnn_max_pool3d, aten.mkldnn_max_pool3d_backward, deep, ([2, 2, 2], [2, 2, 2])),
+    ):
+        x = _opaque(*size).requires_grad_()
+        result = yield call(pool.default, x, *window)
+        gradient = torch.ones(result.shape).to_mkldnn()
+        with torch.no_grad():
+            yield call(backward.default, gradient, result, x, *window)
+            yield call(backward.out, gradient, result, x, *window, out=_opaque(*size))
+
+
 @family
 def linear(device):
     for bias in (torch.zeros(4), None):

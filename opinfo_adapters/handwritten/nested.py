@@ -137,3 +137,16 @@ def attention_softmax(device):
             length = max(rows for rows, _ in sizes)
             scores = torch.randn(len(sizes), 2, length, length, dtype=dtype, device=device)
             yield call(aten._nested_tensor_softmax_with_shape.default, scores, _nested(device, dtype, sizes))
+
+
+@family.alone
+def into_tensors(device):
+    """Forms that return a nested tensor in one that is given. It has no sizes which that could take."""
+    out = torch.zeros(0, device=device)
+    nested = _nested(device, torch.float32, _SIZES[0])
+    layout = nested._nested_tensor_size(), nested._nested_tensor_strides(), nested._nested_tensor_storage_offsets()
+    padded = torch.ones(2, 4, 3, device=device)
+    yield call(aten._nested_tensor_from_tensor_list.out, _list(device, torch.float32, _SIZES[0]), out=out)
+    yield call(aten._nested_tensor_from_mask.out, padded, torch.ones(2, 4, dtype=torch.bool, device=device), out=out)
+    yield call(aten._nested_from_padded.out, padded, layout[0], out=out)
+    yield call(aten._nested_view_from_buffer_copy.out, nested.values().clone(), *layout, out=out)

@@ -89,3 +89,8 @@ def inductor(device):
                 if pooled is not None:
                     rest = (kernel, list(x.shape[-2:]), stride, padding, dilation)
                     yield call(prims._low_memory_max_pool_offsets_to_indices.default, pooled[1], *rest)
+
+
+@family.alone
+def only_in_inductor(device):
+    yield call(prims.xor_sum.default, torch.arange(6, device=device).view(2, 3), [0])

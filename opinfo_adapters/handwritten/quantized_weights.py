@@ -1,13 +1,14 @@
 """Operators on packed quantized weights: linear, convolutions, embeddings, recurrent cells, packing, unpacking.
 
-Operators without a kernel in the default engine (``torch.backends.quantized.engine``) are left out: the engine is process-wide
-state, and not an argument of a call.
+What is not marked otherwise runs under the default engine (``torch.backends.quantized.engine``). Operators that only oneDNN has
+run under that (see ``sweep.operators.requirements``), with weights that are packed for it.
 """
 
 import torch
 
 from opinfo_adapters.handwritten import Family, call, ops
 from opinfo_adapters.handwritten.quantized import SCALE, ZERO, per_channel, quantize
+from sweep.operators.required_state import quantized_engine
 
 family = Family(__name__)
 tasks, run = family.tasks, family.run
@@ -199,3 +200,33 @@ def _layer(gates, params, batch, features, hidden):
     elif gates == 3:
         yield call(ops.aten.quantized_gru.input, x, state, [params], True, 1, 0.0, False, False, False)
         yield call(ops.aten.quantized_gru.data, data, sizes, state, [params], True, 1, 0.0, False, False)
+
+
+@family.alone
+def onednn_linear(device):
+    for weight in (_int8(4, 8), per_channel(4, 8)):
+        for bias in (torch.zeros(4), None):
+            with quantized_engine(["onednn"]):
+                packed = yield call(quantized.linear_prepack.default, weight, bias)
+            for batch in ((3,), (2, 5), (0,)):
+                x = quantize(*batch, 8)
+                yield call(quantized.linear_tanh.default, x, packed, SCALE, ZERO)
+                yield call(quantized.linear_leaky_relu.default, x, packed, SCALE, ZERO, 0.1)
+
+
+@family.alone
+def onednn_convolution(device):
+    for weight in (_int8(4, 4, 3, 3), per_channel(4, 4, 3, 3)):
+        for bias in (torch.zeros(4), None):
+            with quantized_engine(["onednn"]):
+                packed = yield call(quantized.conv2d_prepack.default, weight, bias, [1, 1], [0, 0], [1, 1], 1)
+            for channels_last in (False, True):
+                x = quantize(1, 4, 6, 6, channels_last=channels_last)
+                accumulated = quantize(1, 4, 4, 4, channels_last=channels_last)
+                yield call(quantized.conv2d_add.default, x, accumulated, packed, SCALE, ZERO)
+                yield call(quantized.conv2d_add_relu.default, x, accumulated, packed, SCALE, ZERO)
+
+
+@family.alone
+def no_longer_supported(device):
+    yield call(quantized.linear_prepack_legacy.default, _int8(4, 8), torch.zeros(4))

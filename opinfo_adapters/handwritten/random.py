@@ -85,3 +85,9 @@ def rrelu(device):
             yield call(op, x, noise)
             yield call(op, x, noise, 0.1, 0.3, True)
     yield call(op, x.t(), noise.t(), 0.1, 0.1, True, torch.Generator(device))
+
+
+@family.alone
+def philox(device):
+    key = torch.tensor(1, device=device), torch.tensor(0, device=device)
+    yield call(ops.rngprims.philox_rand.default, [2, 3], *key, None, torch.device(device), torch.float32)

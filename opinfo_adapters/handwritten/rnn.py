@@ -71,3 +71,25 @@ def cells(device):
         gates = torch.randn(_BATCH, 4 * _HIDDEN, **options)
         bias = torch.zeros(4 * _HIDDEN, **options) if biases else None
         yield call(aten._thnn_differentiable_lstm_cell_backward.default, state, state, gates, gates, bias, bias, state, state)
+
+
+@family.alone
+def onednn_layers_into_tensors(device):
+    if torch.device(device).type != "cpu" or not torch.backends.mkldnn.is_available():
+        return
+    lstm = 2
+    x, state = torch.randn(7, _BATCH, _FEATURES), torch.zeros(_BATCH, _HIDDEN)
+    weights = _weights(4, True, 1, {})
+    for reverse, train in itertools.product((False, True), repeat=2):
+        arguments = (x, *weights, state, state, reverse, [], lstm, _HIDDEN, 1, True, False, False, train)
+        results = aten.mkldnn_rnn_layer.default(*arguments)
+        outs = {f"out{at}": torch.empty_like(result) for at, result in enumerate(results)}
+        yield call(aten.mkldnn_rnn_layer.out, *arguments, **outs)
+
+
+@family.alone
+def fused_backward(device):
+    """What the gradient of a fused cell consists of; only accelerators have the kernel that it calls."""
+    state, gates = torch.zeros(_BATCH, _HIDDEN, device=device), torch.randn(_BATCH, 4 * _HIDDEN, device=device)
+    with torch.no_grad():
+        yield call(aten._thnn_fused_lstm_cell_backward.default, state, state, state, state, gates, True)
