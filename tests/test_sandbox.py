@@ -524,17 +524,24 @@ def test_a_death_while_a_printed_call_is_evaluated_costs_only_that_evaluation(er
     assert trials == [Trials(Effort.TRIED, examples), Trials(Effort.TRIED, examples, frozenset({7}))]
 
 
-def test_after_three_deaths_in_printed_calls_less_is_done_for_examples():
-    """Without shrinking, evaluations have other numbers."""
-    errors = [died("crash SIGSEGV", number, activity=Activity.EXAMPLE) for number in (1, 2, 9, 1, 2, 3)]
+def efforts_after(*errors):
+    """What is done for examples in each of the processes, of which all but the last die while one evaluates a printed call."""
     trials = []
     supervisor, _ = supervised(*errors, (finding(),), effort=Effort.SHRUNK, trials=trials)
     assert endings(supervisor.run("aten.abs.default")) == [("fake", "dtype", 1, "example")]
-    assert [(each.effort, sorted(each.deadly)) for each in trials] == [
-        *((Effort.SHRUNK, deadly) for deadly in ([], [1], [1, 2])),
-        *((Effort.TRIED, deadly) for deadly in ([], [1], [1, 2])),
-        (Effort.UNTRIED, []),
-    ]
+    return [(each.effort, sorted(each.deadly)) for each in trials]
+
+
+def test_after_eight_deaths_in_printed_calls_less_is_done_for_examples():
+    """Without shrinking, evaluations have other numbers."""
+    errors = [died("crash SIGSEGV", number, activity=Activity.EXAMPLE) for number in range(9)]
+    shrinking = [(Effort.SHRUNK, list(range(count))) for count in range(8)]
+    assert efforts_after(*errors) == [*shrinking, (Effort.TRIED, []), (Effort.TRIED, [8])]
+
+
+def test_after_a_printed_call_that_hangs_less_is_done_at_once():
+    hung = died("timeout", 4, activity=Activity.EXAMPLE)
+    assert efforts_after(hung, hung) == [(Effort.SHRUNK, []), (Effort.TRIED, []), (Effort.UNTRIED, [])]
 
 
 def test_a_death_before_the_first_call_is_repeated_once_with_everything_else_as_it_was():

@@ -164,13 +164,13 @@ def transposing():
     )
 
 
-def check(*tensors, op=None, crossref="fake", **trials):
-    """The findings of one call for each tensor, and the number of evaluated texts."""
+def check(*tensors, op=None, crossrefs=("fake",), effort=Effort.SHRUNK, **trials):
+    """The findings of one call for each tensor, and the numbers of the texts that were evaluated."""
     op = op or transposing()
     beats = []
     progress = Progress(beat=lambda at, phase: beats.append(at) if phase.activity is Activity.EXAMPLE else None)
     calls = [planted.call(op, tensor) for tensor in tensors]
-    result = Checker(op, calls, "cpu", [crossref], trials=Trials(Effort.SHRUNK, **trials), progress=progress).run()
+    result = Checker(op, calls, "cpu", crossrefs, trials=Trials(effort, **trials), progress=progress).run()
     return result.findings, beats
 
 
@@ -215,6 +215,12 @@ def test_a_deadly_evaluation_is_not_repeated():
     assert finding.title == TITLE
 
 
+def test_a_deadly_text_is_evaluated_for_no_other_finding():
+    """Each of the two findings is tried with zeros and then with ones."""
+    _, evaluated = check(half(4, 5).t(), crossrefs=["fake", "functionalize"], effort=Effort.TRIED, deadly=frozenset({0}))
+    assert evaluated == [1, 3]
+
+
 def test_a_call_that_is_refused_in_other_words_is_no_example():
     def real(x):
         if x.dim() < 2:
@@ -222,5 +228,5 @@ def test_a_call_that_is_refused_in_other_words_is_no_example():
         raise RuntimeError(f"expects a vector rather than {x.dim()} dimensions")
 
     op = planted.define("refusing", "(Tensor x) -> Tensor", real, torch.empty_like)
-    [finding] = [finding for finding in check(half(2, 3, 4), op=op, crossref="validation")[0] if finding.crossref != "call"]
+    [finding] = [f for f in check(half(2, 3, 4), op=op, crossrefs=["validation"])[0] if f.crossref == "validation"]
     assert finding.example == "torch.ops.sweep_planted.refusing.default(torch.zeros((1, 1), dtype=torch.float32))"

@@ -59,6 +59,7 @@ class Evaluator:
     ) -> None:
         self._op, self._wait, self._beat, self._clean, self._deadly = op, wait, beat, clean, deadly
         self._bounds = BoundsCheck(qualified_name(op._name), op) if torch.device(device).type == "cpu" else None
+        self._deadly_texts: set[str] = set()
         self._next = 0
 
     def shown(self, key: Key, text: str, crossref: CrossRef) -> Shown | None:
@@ -69,6 +70,8 @@ class Evaluator:
         """
         number, self._next = self._next, self._next + 1
         if number in self._deadly:
+            self._deadly_texts.add(text)
+        if text in self._deadly_texts:  # for another finding it would do the same
             return None
         self._beat(number, Phase(Activity.EXAMPLE, key.crossref, key.form))
         try:

@@ -23,8 +23,11 @@ from sweep.progress import Activity
 from sweep.trials import Effort, Trials
 
 #: After this many deaths in real calls, the rest of an overload's calls is given up; after this many in the predictions of one
-#: form of a crossref, the rest of those; after this many in printed calls, less is done for the examples of its findings.
+#: form of a crossref, the rest of those.
 _MAX_DEATHS = 3
+
+#: After this many deaths in printed calls, or the first that hangs, less is done for the examples of an overload's findings.
+_MAX_DEATHS_IN_EXAMPLES = 8
 
 #: Seconds that a run gets when the time of its overload is over; 0 would be no limit.
 _NO_TIME = 1e-6
@@ -154,7 +157,7 @@ class _Run:
         if activity in (Activity.REAL, Activity.PREDICTION):
             self._deaths.append(self._attributed(_death(error)))
         elif activity is Activity.EXAMPLE and self._trials.effort is not Effort.UNTRIED:
-            self._trials = _after_death(self._trials, error.call)
+            self._trials = _after_death(self._trials, error)
         elif activity is Activity.START and not self._has_died_at_start:
             self._has_died_at_start = True  # the calls of the overload before this one may have ruined the child's heap
         else:
@@ -284,13 +287,14 @@ class _Run:
         return finding
 
 
-def _after_death(trials: Trials, number: int) -> Trials:
+def _after_death(trials: Trials, error: ChildDiedError | ProcessUnusableError) -> Trials:
     """The trials after the evaluation of a printed call has ended its process: all but that one, and fewer after too many.
 
     Fewer means other ones, with numbers of their own.
     """
-    deadly = trials.deadly | {number}
-    if len(deadly) < _MAX_DEATHS:
+    deadly = trials.deadly | {error.call}
+    hung = isinstance(error, ChildDiedError) and error.ending == Ending(EndingKind.TIMEOUT)
+    if len(deadly) < _MAX_DEATHS_IN_EXAMPLES and not hung:
         return dataclasses.replace(trials, deadly=deadly)
     return dataclasses.replace(trials, effort=Effort(trials.effort - 1), deadly=frozenset())
 
