@@ -76,6 +76,10 @@ class NotesError(UserError):
     """A file of notes that cannot be read; the message names the line or the section."""
 
 
+class CausesError(UserError):
+    """A file of causes that cannot be read; the message says what to do."""
+
+
 class ReproError(UserError):
     """A finding of which no script can be written; the message says why."""
 

@@ -15,6 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Packages and modules that run in a child process and may import torch. Everything else in ``sweep`` runs in the parent as well.
 CHILD = (
     "sweep.calls",
+    "sweep.causes.attribution",
+    "sweep.causes.cached",
+    "sweep.causes.decomposed",
+    "sweep.causes.functionalized",
+    "sweep.causes.naming",
+    "sweep.causes.tracer",
+    "sweep.causes.work",
     "sweep.crossref.",
     "sweep.execution",
     "sweep.operators",

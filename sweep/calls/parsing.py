@@ -17,7 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sweep.calls import corpus
-from sweep.calls.call import Unrecordable
+from sweep.calls.call import Call, Unrecordable
 from sweep.calls.codec import encode
 from sweep.calls.printing import arguments
 from sweep.calls.recipes import remember
@@ -59,18 +59,32 @@ def record_call(name: str, text: str, folder: str, device: str) -> None:
     Raises:
         NotACallError: it does not call a known overload, or its arguments cannot be constructed or recorded.
     """
+    call = call_in(name, text, device)
+    corpus.write_file(Path(folder) / f"{name}.npz", [call.as_json()], [bytes(call.data)])
+
+
+def call_in(name: str, text: str, device: str) -> Call:
+    """The call in a text; its source is the text behind ``TYPED``.
+
+    Args:
+        name: as in :func:`record_call`.
+        text: the call as Python.
+        device: the device under test.
+
+    Raises:
+        NotACallError: as :func:`record_call`.
+    """
     if not is_swept(name):
         raise NotACallError(_hint(name, inventory()))
     try:
         with required_state(name, device):
             with _RecipeRecorder():
                 args, kwargs = arguments(text, NAMES)
-            call = encode(name, args, kwargs, device=device, source=TYPED + text, limits=TEXT_LIMITS)
+            return encode(name, args, kwargs, device=device, source=TYPED + text, limits=TEXT_LIMITS)
     except Unrecordable as reason:
         raise NotACallError(f"an argument cannot be recorded: {reason}") from reason
     except Exception as error:  # whatever a mistake in a user's Python raises
         raise NotACallError(f"its arguments cannot be constructed: {type(error).__name__}: {first_line(error)}") from error
-    corpus.write_file(Path(folder) / f"{name}.npz", [call.as_json()], [bytes(call.data)])
 
 
 def typed_text(source: str) -> str | None:

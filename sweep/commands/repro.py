@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweep import expect
+from sweep.causes import causes_file
+from sweep.causes.cause import Causes
 from sweep.commands import options
 from sweep.errors import ReproError, UnknownOverloadError, UsageError
 from sweep.expect.known import KnownFinding
@@ -42,10 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name} has no finding in {expect.shown(folder)}: {file.text_of(name).rstrip()}")
         return 0
     head = file.head[1] if len(file.head) > 1 else f"results in {expect.shown(folder)}"
+    printer = _Printer(name, head, causes_file.load(folder), markdown=arguments.markdown)
     if arguments.write:
-        return _write(Path(arguments.write), name, _chosen(name, findings, arguments.finding), head, markdown=arguments.markdown)
+        return _write(Path(arguments.write), printer, _chosen(name, findings, arguments.finding))
     [(number, finding)] = _chosen(name, findings, arguments.finding or 0)
-    print(_text(name, finding, head, markdown=arguments.markdown), end="")
+    print(printer.text(finding), end="")
     if arguments.finding is None and len(findings) > 1:
         others = ", ".join(f"{at}: {other.title}" for at, other in enumerate(findings) if at != number)
         print(f"this is finding {number} of {name}; others for --finding: {others}", file=sys.stderr)
@@ -60,23 +64,45 @@ def _chosen(name: str, findings: tuple[KnownFinding, ...], number: int | None) -
     return [(number, findings[number])]
 
 
-def _text(name: str, finding: KnownFinding, head: str, *, markdown: bool) -> str:
-    text = script.script_of(name, finding, head)
-    return script.issue_of(name, finding, head, text) if markdown else text
+@dataclass(frozen=True)
+class _Printer:
+    """Makes the texts of one overload's findings.
+
+    Attributes:
+        name: the overload.
+        head: the line of the expect file that says what wrote it.
+        causes: what is known of causes.
+        markdown: as issue reports.
+    """
+
+    name: str
+    head: str
+    causes: Causes
+    markdown: bool
+
+    def text(self, finding: KnownFinding) -> str:
+        """The script of a finding, or the issue report with it.
+
+        Raises:
+            ReproError: no script can be written.
+        """
+        cause = self.causes.text_of(self.name, finding.title)
+        text = script.script_of(self.name, finding, self.head, cause)
+        return script.issue_of(self.name, finding, self.head, text, cause) if self.markdown else text
 
 
-def _write(folder: Path, name: str, chosen: list[tuple[int, KnownFinding]], head: str, *, markdown: bool) -> int:
+def _write(folder: Path, printer: _Printer, chosen: list[tuple[int, KnownFinding]]) -> int:
     """Writes a file for each finding of which a script can be written, and says so of the others."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, finding in chosen:
             try:
-                text = _text(name, finding, head, markdown=markdown)
+                text = printer.text(finding)
             except ReproError as reason:
                 print(reason, file=sys.stderr)
                 continue
-            path = folder / script.file_name(name, number, finding)
-            path = path.with_suffix(".md") if markdown else path
+            path = folder / script.file_name(printer.name, number, finding)
+            path = path.with_suffix(".md") if printer.markdown else path
             path.write_text(text)
             print(path)
     except OSError as error:

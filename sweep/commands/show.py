@@ -13,6 +13,8 @@ from tabulate import tabulate
 
 from sweep import expect, session
 from sweep.calls import corpus
+from sweep.causes import causes_file
+from sweep.causes.cause import Causes
 from sweep.commands import options
 from sweep.errors import CorpusError, UnknownOverloadError
 from sweep.execution.explanation import ShownCall
@@ -80,7 +82,9 @@ def _overloads(arguments: argparse.Namespace) -> int:
     asked = options.of(arguments)
     results = Path(arguments.results).resolve()
     people = notes.read(results)
-    baselines = {f"{folder.parent.name}/{folder.name}": expect.load(folder) for folder in expect.checked_in(results)}
+    folders = {f"{folder.parent.name}/{folder.name}": folder for folder in expect.checked_in(results)}
+    baselines = {name: expect.load(folder) for name, folder in folders.items()}
+    causes = {name: causes_file.load(folder) for name, folder in folders.items()}
     with session.sandbox_for(asked) as sandbox:
         environment: Environment = sandbox.request("sweep.operators.queries:environment", device=asked.device)
         names = _matching(arguments.overload, asked, environment.release, baselines, sandbox)
@@ -94,7 +98,11 @@ def _overloads(arguments: argparse.Namespace) -> int:
     for name in names:
         print(name)
         known = facts.get(name)
-        lines = [*_facts(known, environment), *_calls(folder, name, recorded, missing), *_findings(name, baselines, people)]
+        lines = [
+            *_facts(known, environment),
+            *_calls(folder, name, recorded, missing),
+            *_findings(name, baselines, causes, people),
+        ]
         print("".join(f"  {line}\n" for line in lines))
     return 0
 
@@ -159,8 +167,10 @@ def _calls(folder: Path, name: str, recorded: Mapping[str, Any], missing: str) -
     yield from (f"  {line}" for line in table.splitlines())
 
 
-def _findings(name: str, baselines: Mapping[str, Mapping[str, ExpectFile]], people: Sequence[Note]) -> Iterator[str]:
-    """What every folder of expect files says, with the number by which ``repro`` takes a finding; then the notes."""
+def _findings(
+    name: str, baselines: Mapping[str, Mapping[str, ExpectFile]], causes: Mapping[str, Causes], people: Sequence[Note]
+) -> Iterator[str]:
+    """What every folder of expect files says, with the number by which ``repro`` takes a finding, and causes; then the notes."""
     if not baselines:
         yield "no expect files"
     for folder, files in reversed(list(baselines.items())):
@@ -169,4 +179,7 @@ def _findings(name: str, baselines: Mapping[str, Mapping[str, ExpectFile]], peop
         for number, finding in enumerate(known.findings):
             extent = f", {finding.extent}" if finding.extent else ""
             yield f"  {number}  {finding.title}: {finding.calls} of {finding.total}{extent}"
+            cause = causes[folder].text_of(name, finding.title)
+            if cause:
+                yield f"     answered by: {cause}"
     yield from (str(note) for note in notes.of_overload(people, name))

@@ -119,10 +119,7 @@ class Key:
     @property
     def what(self) -> str:
         """Place, kind and index as one phrase: ``output 0 strides[1]``, ``writes past argument out``."""
-        if isinstance(self.kind, OutOfBoundsAccess):
-            return f"{self.kind} {self.place}".strip()
-        at = "" if self.index is None else f"[{self.index}]"
-        return f"{self.place} {self.kind}{at}".strip()
+        return phrase(self.place, self.kind, self.index)
 
     @property
     def title(self) -> str:
@@ -248,6 +245,19 @@ def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def _order(finding: Finding) -> tuple[str, str, str, str, int]:
     index = -1 if finding.index is None else finding.index
     return finding.crossref, finding.form, str(finding.place), str(finding.kind), index
+
+
+def phrase(place: Place, kind: Kind, index: int | None) -> str:
+    """Place, kind and index of a mismatch or finding as one phrase.
+
+    >>> from sweep.findings.kind import Difference
+    >>> phrase(Place(output=0), Difference.STRIDES, 1)
+    'output 0 strides[1]'
+    """
+    if isinstance(kind, OutOfBoundsAccess):
+        return f"{kind} {place}".strip()
+    at = "" if index is None else f"[{index}]"
+    return f"{place} {kind}{at}".strip()
 
 
 def author(crossref: str, form: str) -> str:

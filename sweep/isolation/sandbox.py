@@ -61,6 +61,7 @@ class Sandbox:
         limits: activity -> seconds without a heartbeat that it may take, if not the timeout of the request.
         preloads: modules that the fork server imports before it forks children, or functions that it calls (``module:function``).
         native_cpu: let kernels use all instruction sets that the CPU has, rather than the pinned ones.
+        environment: environment variables of children beside those that all have.
         starts: how many children have been started.
     """
 
@@ -72,6 +73,7 @@ class Sandbox:
         limits: Mapping[Activity, float] | None = None,
         preloads: Sequence[str] = (),
         native_cpu: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.scratch = scratch
         self.memory = memory
@@ -79,6 +81,7 @@ class Sandbox:
         self.limits = dict(limits or {})
         self.preloads = list(preloads)
         self.native_cpu = native_cpu
+        self.environment = dict(environment or {})
         self.starts = 0
         self._fork_server: ForkServer | None = None
         self._connection: Connection | None = None
@@ -201,7 +204,8 @@ class Sandbox:
     def _start_fork_server(self) -> ForkServer:
         working_folder = str(Path.cwd()) if self.libraries else ""
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"), working_folder)))
-        environment = {**os.environ, **_ENVIRONMENT, **pinned_environment(self.native_cpu), "PYTHONPATH": path}
+        pinned = {**_ENVIRONMENT, **pinned_environment(self.native_cpu), **self.environment}
+        environment = {**os.environ, **pinned, "PYTHONPATH": path}
         # Files without names: they disappear with the last process that has them open.
         with tempfile.TemporaryFile(dir=self.scratch) as heartbeat, tempfile.TemporaryFile(dir=self.scratch) as output:
             heartbeat.truncate(HEARTBEAT.size)

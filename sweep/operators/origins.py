@@ -34,7 +34,9 @@ def facts(names: Iterable[str], devices: Iterable[str]) -> dict[str, Facts]:
     """
     known = {name: op for name in names if (op := find(name)) is not None}
     return {
-        name: Facts(describe(name, devices), _kernels(op), prediction_of(op, symbolic=False), prediction_of(op, symbolic=True))
+        name: Facts(
+            describe(name, devices), registrations_of(op), prediction_of(op, symbolic=False), prediction_of(op, symbolic=True)
+        )
         for name, op in known.items()
     }
 
@@ -58,7 +60,7 @@ def prediction_of(op: torch._ops.OpOverload, *, symbolic: bool) -> Prediction:
         if composite is not None:
             return Prediction(Origin.PYTHON_COMPOSITE, _place(composite))
         if torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "CompositeImplicitAutograd"):
-            return Prediction(Origin.CPP_COMPOSITE, _kernels(op).get("CompositeImplicitAutograd", ""))
+            return Prediction(Origin.CPP_COMPOSITE, registrations_of(op).get("CompositeImplicitAutograd", ""))
     if op.namespace == "prims" and hasattr(op, "prim_meta_impl") and not stride_incorrect_op(op):
         return Prediction(Origin.PRIM_META, _place(op.prim_meta_impl))
     kernel = simple_registry.singleton.find(op.name()).fake_impl.kernel
@@ -80,7 +82,7 @@ def _without_registration(op: torch._ops.OpOverload, mode: fake_tensor.FakeTenso
     keys = ("Meta", "CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd")
     for key in keys:
         if says(torch._C._dispatch_has_kernel_for_dispatch_key, op._name, key):
-            return Prediction(Origin.CPP_META, _kernels(op).get(key, ""))
+            return Prediction(Origin.CPP_META, registrations_of(op).get(key, ""))
     if utils.can_generate_trivial_fake_impl(op):
         return Prediction(Origin.TRIVIAL)
     if not symbolic and mode.can_run_unsafe_fallback(op):
@@ -88,7 +90,7 @@ def _without_registration(op: torch._ops.OpOverload, mode: fake_tensor.FakeTenso
     return Prediction(Origin.NONE)
 
 
-def _kernels(op: torch._ops.OpOverload) -> dict[str, str]:
+def registrations_of(op: torch._ops.OpOverload) -> dict[str, str]:
     """Dispatch key -> where its kernel is registered in C++ or defined in Python."""
     table = torch._C._dispatch_dump(op._name)
     kernels = {match["key"]: _shortened(match["place"]) for match in _REGISTERED.finditer(table)}

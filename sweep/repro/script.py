@@ -63,27 +63,29 @@ _DEADLY = (EndingKind.CRASH.value, EndingKind.EXIT.value, EndingKind.TIMEOUT.val
 _COMMENT = "  # with the recorded values: "
 
 
-def script_of(overload: str, finding: KnownFinding, head: str) -> str:
+def script_of(overload: str, finding: KnownFinding, head: str, cause: str = "") -> str:
     """The script of a finding.
 
     Args:
         overload: qualified name.
         finding: the finding; its example is the call that the script makes.
         head: the line of the expect file that says which torch, device and instruction sets wrote it.
+        cause: the function that answers for the wrong side; empty if nothing is known of it.
 
     Raises:
         ReproError: no script can be written; the message is one line.
     """
-    return SEPARATOR.join(parts_of(overload, finding, head)) + "\n"
+    return SEPARATOR.join(parts_of(overload, finding, head, cause)) + "\n"
 
 
-def parts_of(overload: str, finding: KnownFinding, head: str) -> list[str]:
+def parts_of(overload: str, finding: KnownFinding, head: str, cause: str = "") -> list[str]:
     """The parts of a script, most of which many scripts share; :data:`SEPARATOR` stands between them.
 
     Args:
         overload: as in :func:`script_of`.
         finding: likewise.
         head: likewise.
+        cause: likewise.
 
     Raises:
         ReproError: as :func:`script_of` does.
@@ -97,7 +99,7 @@ def parts_of(overload: str, finding: KnownFinding, head: str) -> list[str]:
     except NoRecipe as reason:
         raise ReproError(f"{overload}, {finding.title}: no script can be written: {reason}") from None
     parts = [
-        _docstring(overload, finding, head, is_exact=finding.example == f"{call}{arguments})"),
+        _docstring(overload, finding, head, cause, is_exact=finding.example == f"{call}{arguments})"),
         _preparation(overload, recipe),
         _arguments(overload, arguments),
         *_body(recipe),
@@ -125,7 +127,7 @@ def ends_process(finding: KnownFinding) -> bool:
     return finding.what.startswith(_DEADLY)
 
 
-def issue_of(overload: str, finding: KnownFinding, head: str, script: str) -> str:
+def issue_of(overload: str, finding: KnownFinding, head: str, script: str, cause: str = "") -> str:
     """The body of an issue report in Markdown: what differs, the script, the torch and the CPU.
 
     Args:
@@ -133,13 +135,15 @@ def issue_of(overload: str, finding: KnownFinding, head: str, script: str) -> st
         finding: the finding.
         head: as in :func:`script_of`.
         script: its script.
+        cause: as in :func:`script_of`.
     """
     sides = "\n".join(f"{label}: {text}" for label, text in finding.sides)
+    answered = f"The function that answers for the wrong side: `{cause}`.\n\n" if cause else ""
     calls = f"{finding.calls} of {finding.total} calls{f', {finding.extent}' if finding.extent else ''}"
     return (
         f"### `{overload}`: {finding.title}\n\n"
         f"It shows in {calls}. The smallest of them:\n\n```python\n{finding.example}\n```\n\n"
-        f"```\n{sides}\n```\n\n"
+        f"```\n{sides}\n```\n\n{answered}"
         f"This script prints both sides and exits with 1 while they disagree:\n\n```python\n{script}```\n\n"
         f"### Versions\n\n{head}\n\nCPU of this machine: {_cpu()}\n"
     )
@@ -155,9 +159,11 @@ def _cpu() -> str:
     return named[1] if named else instruction_sets.architecture()
 
 
-def _docstring(overload: str, finding: KnownFinding, head: str, *, is_exact: bool) -> str:
+def _docstring(overload: str, finding: KnownFinding, head: str, cause: str, *, is_exact: bool) -> str:
     lines = [f"{overload}: {finding.title}", "", f"Seen with {head}:", ""]
     lines += [f"    {label}: {text}" for label, text in finding.sides] or ["    (no more is known)"]
+    if cause:
+        lines += ["", f"Answered by: {cause}"]
     if ends_process(finding):
         lines += ["", f"THIS SCRIPT DOES NOT END BY ITSELF: {finding.what}."]
     if not is_exact:

@@ -73,8 +73,8 @@ class FakeModes:
         Raises:
             ProcessUnusableError: fake tensors fell back on the real kernel, and no call after it can use the device.
         """
-        args = [_unwrapped(a) for a in args]
-        kwargs = {name: _unwrapped(v) for name, v in kwargs.items()}
+        args = [unwrapped(a) for a in args]
+        kwargs = {name: unwrapped(v) for name, v in kwargs.items()}
         try:
             key = (op, signature(tuple(args), kwargs))
         except Unrecordable:
@@ -132,12 +132,12 @@ class _Mode(FakeTensorMode):
         return super()._cached_dispatch_impl(func, types, args, kwargs)
 
 
-def _unwrapped(value: Any) -> Any:
+def unwrapped(value: Any) -> Any:
     """Replaces every functional tensor in a value by the tensor that it wraps."""
     if isinstance(value, torch.Tensor):
         return torch._from_functional_tensor(value) if torch._is_functional_tensor(value) else value
     if isinstance(value, list | tuple):
-        return type(value)(_unwrapped(v) for v in value)
+        return type(value)(unwrapped(v) for v in value)
     return value
 
 

@@ -1,0 +1,133 @@
+"""Groups findings that have the same cause: the same function gives answers that are wrong in the same way. No torch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweep.causes.answer import Answer, Fault, Function
+
+#: Overload -> title of a finding -> the operator inside the call whose answer is wrong; empty if it is the overload itself.
+Explained = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A function that answers wrongly, and the findings that this explains.
+
+    Attributes:
+        function: the function.
+        fault: what is wrong with its answers.
+        findings: overload -> title of a finding -> the operator inside the call that the function answers for, if it is another.
+    """
+
+    function: Function
+    fault: Fault
+    findings: Explained
+
+    @property
+    def count(self) -> int:
+        """The number of findings."""
+        return sum(map(len, self.findings.values()))
+
+    @property
+    def example(self) -> str:
+        """The overload to look at first: one of which the function answers for the overload itself, if there is one."""
+        return min(self.findings, key=lambda overload: (any(self.findings[overload].values()), overload))
+
+    def within(self, overloads: Iterable[str]) -> Cause:
+        """The cause of some overloads alone."""
+        kept = set(overloads)
+        return Cause(self.function, self.fault, {name: titles for name, titles in self.findings.items() if name in kept})
+
+    def as_json(self) -> dict[str, Any]:
+        """The cause as JSON data."""
+        return {
+            "function": str(self.function),
+            "fault": self.fault.value,
+            "overloads": len(self.findings),
+            "findings": {overload: list(titles) for overload, titles in sorted(self.findings.items())},
+            "example": self.example,
+        }
+
+
+@dataclass(frozen=True)
+class Causes:
+    """The causes of the findings of one torch and device.
+
+    Attributes:
+        known: every cause, in the order of its function and fault.
+        unknown: overload -> title of a finding -> why its cause is unknown.
+    """
+
+    known: tuple[Cause, ...] = ()
+    unknown: Explained = field(default_factory=dict)
+
+    def of(self, overload: str, title: str) -> tuple[Cause, str] | None:
+        """The cause of a finding, and the operator inside the call that its function answers for; ``None`` if it is not known."""
+        for cause in self.known:
+            operator = cause.findings.get(overload, {}).get(title)
+            if operator is not None:
+                return cause, operator
+        return None
+
+    def text_of(self, overload: str, title: str) -> str:
+        """The cause of a finding as text, or why it is unknown; empty if it was never asked for."""
+        cause = self.of(overload, title)
+        if cause is None:
+            reason = self.unknown.get(overload, {}).get(title, "")
+            return f"unknown: {reason}" if reason else ""
+        found, operator = cause
+        return f"{found.function}{f', inside {operator}' if operator else ''}"
+
+    def by_size(self) -> list[Cause]:
+        """The causes, those first that explain most overloads."""
+        return sorted(self.known, key=lambda cause: (-len(cause.findings), -cause.count, cause.function.order, cause.fault.value))
+
+    def titles(self) -> dict[str, set[str]]:
+        """Overload -> the titles of the findings that it was asked about."""
+        asked: dict[str, set[str]] = defaultdict(set)
+        for findings in (*(cause.findings for cause in self.known), self.unknown):
+            for overload, titles in findings.items():
+                asked[overload].update(titles)
+        return dict(asked)
+
+    def within(self, overloads: Iterable[str]) -> Causes:
+        """The causes of some overloads alone."""
+        kept = set(overloads)
+        causes = (cause.within(kept) for cause in self.known)
+        unknown = {name: titles for name, titles in self.unknown.items() if name in kept}
+        return Causes(tuple(cause for cause in causes if cause.findings), unknown)
+
+
+def grouped(answers: Mapping[str, Iterable[Answer]]) -> Causes:
+    """Groups the answers about the findings of overloads.
+
+    Args:
+        answers: overload -> what is known of its findings.
+    """
+    known: dict[tuple[Function, Fault], dict[str, dict[str, str]]] = defaultdict(dict)
+    unknown: dict[str, dict[str, str]] = {}
+    for overload, all_answers in sorted(answers.items()):
+        for answer in sorted(all_answers, key=lambda answer: answer.title):
+            if answer.function is None or answer.fault is None:
+                unknown.setdefault(overload, {})[answer.title] = answer.unknown
+            else:
+                key = answer.function, answer.fault
+                known[key].setdefault(overload, {})[answer.title] = answer.operator
+    order = sorted(known, key=lambda key: (key[0].order, key[1].value))
+    return Causes(tuple(Cause(*key, known[key]) for key in order), unknown)
+
+
+def together(parts: Iterable[Causes]) -> Causes:
+    """Puts the causes of different overloads together."""
+    answers: dict[str, list[Answer]] = defaultdict(list)
+    for part in parts:
+        for cause in part.known:
+            for overload, titles in cause.findings.items():
+                answers[overload] += [Answer(t, cause.function, cause.fault, operator) for t, operator in titles.items()]
+        for overload, reasons in part.unknown.items():
+            answers[overload] += [Answer(title, None, None, unknown=reason) for title, reason in reasons.items()]
+    return grouped(answers)

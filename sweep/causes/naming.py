@@ -1,0 +1,254 @@
+"""Names the function that answered: from a trace of a prediction, from what it raised, or from the dispatch table.
+
+Runs in a child.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from types import CodeType, TracebackType
+from typing import Any
+
+import torch
+from torch._higher_order_ops.auto_functionalize import can_auto_functionalize, do_auto_functionalize
+from torch._prims_common.wrappers import out_wrapper
+from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedOperatorException
+
+from sweep.causes.answer import Function, Role
+from sweep.causes.tracer import HANDLERS, INTERPRETER, Node, Trace, answers, place_of
+from sweep.operators.facts import Origin
+from sweep.operators.functional_form import functional_of
+from sweep.operators.inventory import kernels, kind_of, qualified_name
+from sweep.operators.origins import prediction_of, registrations_of
+from sweep.operators.overload import OverloadKind
+
+#: The file of torchgen that writes out= kernels which call the functional form and copy, and kernels that functionalize.
+_TORCHGEN = "torchgen/gen_functionalization_type.py"
+
+#: The file of what functionalizes operators that have no kernel for it.
+_FUNCTIONALIZE_FALLBACK = "aten/src/ATen/FunctionalizeFallbackKernel.cpp"
+_FUNCTIONALIZE = "Functionalize"
+
+#: What only checks what its caller gives it: a folder, and names.
+_CHECKING, _CHECKS = "torch/_prims_common/", ("check", "_check", "_broadcast_shapes")
+
+#: A line of the C++ stack in the message of an error of torch: number and function.
+_CPP_LINE = re.compile(r"^#\d+ (?P<name>.+) from \S+$", re.MULTILINE)
+
+#: C++ functions that answer for an operator, and those that carry a call to it.
+_CPP_ANSWERS = re.compile(r"^at::(?!(_ops|detail|redispatch|Tensor|TensorBase|TensorRef|ThreadLocalState|RecordFunction)\b)")
+_CPP_BOUNDARY = re.compile(r"^at::_ops::(?P<op>\w+)::")
+
+#: The folder of fake tensors themselves.
+_SUBCLASSES = "torch/_subclasses/"
+
+#: What fake tensors do where there is no kernel to ask.
+_FALLBACK = "run_fallback_kernel"
+
+
+def python_function(code: CodeType) -> Function:
+    """A Python function."""
+    return Function(place_of(code), code.co_firstlineno, code.co_qualname, Role.PYTHON)
+
+
+def unwrapped(function: Callable[..., Any]) -> CodeType | None:
+    """The code of a Python function without its wrappers; ``None`` if it is none."""
+    function = inspect.unwrap(function)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    return getattr(function, "__code__", None)
+
+
+def kernel_of(op: torch._ops.OpOverload, role: Role = Role.KERNEL, keys: Iterable[str] = ()) -> Function:
+    """A kernel in C++, named after the functional form of its overload if it has one.
+
+    Args:
+        op: the overload.
+        role: what the kernel is to the finding.
+        keys: the dispatch keys under which it may be registered, the preferred one first; by default those that a call on the CPU
+            can reach.
+    """
+    named = functional_of(op) or op
+    registered = registrations_of(named)
+    place = next((registered[key] for key in (keys or kernels(named, "cpu")) if key in registered), "")
+    path, _, line = place.rpartition(":")
+    is_python = " " in line  # a Python kernel: its line and its name
+    return Function(path, int(line.partition(" ")[0] or 0) if is_python else 0, qualified_name(named._name), role)
+
+
+def missing() -> Function:
+    """What fake tensors do for an operator without any kernel that they could ask: run the real one, or refuse."""
+    code = FakeTensorMode._dispatch_impl.__code__
+    return Function(place_of(code), code.co_firstlineno, code.co_qualname, Role.MISSING)
+
+
+def is_generated_out(op: torch._ops.OpOverload) -> bool:
+    """Whether torchgen has written the kernel of an out= overload, which calls the functional form and copies what it returns."""
+    return kind_of(op) is OverloadKind.OUT and torch.Tag.generated in op.tags
+
+
+def generated_out() -> Function:
+    """What writes those kernels."""
+    return Function(_TORCHGEN, 0, "gen_composite_out_kernel", Role.GENERATED)
+
+
+def functionalization_of(op: torch._ops.OpOverload) -> Function:
+    """What functionalizes an operator: a generated kernel or another one, ``auto_functionalized``, or the fallback."""
+    place = registrations_of(op).get(_FUNCTIONALIZE, "")
+    if "RegisterFunctionalization" in place:
+        is_view = kind_of(op) is OverloadKind.VIEW or torch.Tag.inplace_view in op.tags
+        name = "emit_view_functionalization_body" if is_view else "emit_inplace_functionalization_body"
+        return Function(_TORCHGEN, 0, name, Role.GENERATED)
+    if torch._C._dispatch_has_kernel_for_dispatch_key(op._name, _FUNCTIONALIZE):
+        return kernel_of(op, Role.FUNCTIONALIZATION, (_FUNCTIONALIZE,))
+    if op._schema.is_mutable and can_auto_functionalize(op):
+        return python_function(do_auto_functionalize.__code__)
+    return Function(_FUNCTIONALIZE_FALLBACK, 0, "functionalizeFallback", Role.CPP)
+
+
+def of_out_handling(op: torch._ops.OpOverload, node: Node) -> Function | None:
+    """What resizes and writes the out= tensors of an overload; ``None`` if that is the overload's own kernel."""
+    if node.handles_out:
+        return python_function(out_wrapper.__code__)
+    return generated_out() if is_generated_out(op) else None
+
+
+def of_node(op: torch._ops.OpOverload, node: Node, *, symbolic: bool) -> Function:
+    """The function that answered for an operator.
+
+    Args:
+        op: the operator.
+        node: the operator in the fake mode, or the whole prediction of one that is decomposed before it reaches the mode.
+        symbolic: whether sizes are symbolic.
+    """
+    if node.op is None and not node.functions:
+        return kernel_of(op, Role.COMPOSITE_KERNEL, ("CompositeImplicitAutograd",))
+    origin = prediction_of(op, symbolic=symbolic).origin
+    # A kernel in C++ may call operators that have a meta function in Python.
+    is_cpp = node.op is not None and origin is Origin.CPP_META
+    if node.functions and (not is_cpp or place_of(node.functions[-1]) == HANDLERS):
+        return python_function(node.functions[-1])
+    if is_generated_out(op):
+        return generated_out()
+    match origin:
+        case Origin.REAL_KERNEL | Origin.NONE:
+            return missing()
+        case Origin.CPP_COMPOSITE:
+            return kernel_of(op, Role.COMPOSITE_KERNEL, ("CompositeImplicitAutograd",))
+        case Origin.TRIVIAL:
+            code = torch._library.utils.generate_trivial_fake_impl.__code__
+            return python_function(code)
+        case _:
+            keys = ("Meta", "CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd")
+            return kernel_of(op, Role.META_KERNEL, keys)
+
+
+def of_error(op: torch._ops.OpOverload, trace: Trace, *, symbolic: bool) -> Function:
+    """The function that raised in a prediction.
+
+    With static sizes that is not what only checks its arguments, but what calls it. With symbolic sizes, how it checks is what is
+    wrong.
+    """
+    error = trace.error
+    assert error is not None
+    if isinstance(error, UnsupportedOperatorException):
+        return missing()
+    codes = traceback_codes(error)
+    if any(code.co_name == _FALLBACK for code in codes):
+        return missing()
+    python = [code for code in codes if answers(code)]
+    in_cpp = cpp_functions(trace, codes)
+    if in_cpp and len(set(in_cpp)) == 1 and is_generated_out(trace.raising or op) and in_cpp[0].endswith(("out", "out_symint")):
+        return generated_out()
+    if symbolic and in_cpp:
+        return Function("", 0, in_cpp[0], Role.CPP)
+    checked = [code for code in python if not _only_checks(code)]
+    chosen = python if symbolic else checked or python
+    if chosen:
+        return python_function(chosen[-1])
+    if in_cpp:
+        return Function("", 0, in_cpp[-1], Role.CPP)
+    if place_of(codes[-1]).startswith(_SUBCLASSES):
+        return python_function(codes[-1])
+    raising = trace.raising
+    if raising is not None:
+        return of_node(raising, Node(raising), symbolic=symbolic)
+    own = [code for code in codes if place_of(code).startswith(_SUBCLASSES)]
+    return python_function(own[-1]) if own else kernel_of(op, Role.COMPOSITE_KERNEL, ("CompositeImplicitAutograd",))
+
+
+def of_functionalization_error(op: torch._ops.OpOverload, trace: Trace) -> Function:
+    """The function that raised where an operator was functionalized, or else what functionalizes it."""
+    assert trace.error is not None
+    codes = traceback_codes(trace.error)
+    python = [code for code in codes if answers(code)]
+    if python:
+        return python_function(python[-1])
+    in_cpp = cpp_functions(trace, codes)
+    return Function("", 0, in_cpp[-1], Role.CPP) if in_cpp else functionalization_of(op)
+
+
+def python_function_of_error(error: BaseException) -> Function | None:
+    """The innermost Python function that raised, rather than one that only checks its arguments; ``None`` if there is none."""
+    python = [code for code in traceback_codes(error) if answers(code)]
+    checked = [code for code in python if not _only_checks(code)]
+    chosen = checked or python
+    return python_function(chosen[-1]) if chosen else None
+
+
+def _only_checks(code: CodeType) -> bool:
+    return place_of(code).startswith(_CHECKING) or code.co_name.startswith(_CHECKS)
+
+
+def of_real_error(op: torch._ops.OpOverload, error: BaseException) -> Function:
+    """The function that raised in a real call."""
+    python = [code for code in traceback_codes(error) if answers(code)]
+    if python:
+        return python_function(python[-1])
+    names = _cpp_of_message(error)
+    return Function("", 0, names[-1], Role.CPP) if names else kernel_of(op)
+
+
+def cpp_functions(trace: Trace, codes: Sequence[CodeType]) -> list[str]:
+    """The C++ functions of the innermost operator that raised in C++, innermost first; empty if Python raised."""
+    assert trace.error is not None
+    if not trace.guard:
+        return _cpp_of_message(trace.error)
+    guards = [at for at, code in enumerate(codes) if place_of(code) == "torch/fx/experimental/sym_node.py"]
+    before = [place_of(code) for code in codes[: guards[0]]] if guards else []
+    # C++ that asks for the sizes of a tensor comes by way of the fake tensor's own handler.
+    is_in_python = before[-1:] == ["torch/__init__.py"] and before[-2] != "torch/_subclasses/fake_tensor.py"
+    return [] if is_in_python else _segment(trace.guard, skip_interpreter=True)
+
+
+def _cpp_of_message(error: BaseException) -> list[str]:
+    return _segment([match["name"] for match in _CPP_LINE.finditer(str(error))], skip_interpreter=False)
+
+
+def _segment(names: Sequence[str], *, skip_interpreter: bool) -> list[str]:
+    """The names of the functions of the innermost operator, up to where the interpreter or another operator calls it."""
+    segment: list[str] = []
+    for name in names:
+        if name.startswith(INTERPRETER):
+            if segment or not skip_interpreter:
+                break
+            continue
+        if _CPP_BOUNDARY.match(name):
+            break
+        short = name.replace("(anonymous namespace)", "{}").partition("(")[0].replace("{}", "(anonymous namespace)")
+        if _CPP_ANSWERS.match(short):
+            segment.append(short)
+    return segment
+
+
+def traceback_codes(error: BaseException) -> list[CodeType]:
+    """The code of the frames that an error went through, innermost last."""
+    codes: list[CodeType] = []
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        codes.append(traceback.tb_frame.f_code)
+        traceback = traceback.tb_next
+    return codes

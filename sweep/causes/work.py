@@ -1,0 +1,226 @@
+"""Entry point of a child process: the causes of the findings of one overload. Plain data in and out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sweep.calls.call import Call, Recorded
+from sweep.calls.parsing import call_in
+from sweep.causes import naming
+from sweep.causes.answer import Answer, Fault, Function, Question, fault_of
+from sweep.causes.attribution import Attributed, Attribution, StaticPredictor, SymbolicPredictor
+from sweep.causes.cached import of_cache
+from sweep.causes.decomposed import of_decomposition
+from sweep.causes.functionalized import of_functionalized
+from sweep.causes.tracer import trace
+from sweep.crossref.common import protocol
+from sweep.crossref.common.fake_modes import FakeModes
+from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall, Shared
+from sweep.crossref.common.symbolic_shapes import Sizes
+from sweep.crossref.decomposition import INDUCTOR
+from sweep.crossref.validation import EAGER, FAKE
+from sweep.errors import NotACallError
+from sweep.execution import settings
+from sweep.execution.accelerator import prediction, waiter
+from sweep.execution.process_state import StateGuard
+from sweep.execution.real_call import RealCallEndedError, arguments_of, own_randomness, prepare
+from sweep.findings.finding import CALL, Mismatch, phrase
+from sweep.operators import process_group
+from sweep.operators.inventory import qualified_name, resolve
+from sweep.operators.schema import is_random
+from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
+
+#: What is wrong where a crossref judges the real call: the kernel answers for it, and no prediction has to be traced.
+_OF_KERNELS: Mapping[str, Fault] = {
+    CALL: Fault.DIES,
+    "bounds": Fault.MEMORY,
+    "equivalence": Fault.FORM,
+    "schema": Fault.SCHEMA,
+}
+
+#: The crossrefs whose findings show with symbolic sizes only.
+_SYMBOLIC = ("symbolic", "unbacked")
+
+#: Form of the crossref ``validation`` -> the decomposition that it asks.
+_FORMS = {"decomposition": "", INDUCTOR: INDUCTOR}
+
+_NOT_SHOWN = "its example does not show it"
+
+
+def answer(
+    name: str,
+    questions: Sequence[Question],
+    device: str,
+    memory: int = 0,
+    start: int = 0,
+    shallow: int = -1,
+    running: str = "",
+    alike: Mapping[str, Collection[str]] | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> list[Answer]:
+    """The causes of findings of one overload; each is a checkpoint, too.
+
+    Args:
+        name: qualified name of the overload.
+        questions: the findings.
+        device: where they were found.
+        memory: bytes of an accelerator's memory that this process may use; 0 is no limit.
+        start: position of the first finding to be answered.
+        shallow: position of a finding of which no real call is to be made, since that ended a process; -1 if there is none.
+        running: the operator that was running when it did.
+        alike: crossref, or ``call`` -> the overloads with findings of it.
+        progress: takes heartbeats, the operators inside a real call, and the answers.
+    """
+    settings.apply(device, memory)
+    logging.disable(logging.CRITICAL)  # torch logs what a meta function raises
+    warnings.simplefilter("ignore")
+    process_group.ensure_for(name)
+    guard, answers = StateGuard(), []
+    for at in range(start, len(questions)):
+        question = questions[at]
+        with own_randomness(device):
+            asked = _Asked(name, question, device, at, (alike or {}).get(question.crossref, ()), progress)
+            found = asked.shallow(running) if at == shallow else asked.answer()
+        guard.restore()
+        answers.append(found)
+        progress.checkpoint((at, found))
+    return answers
+
+
+class _Asked:
+    """One finding whose cause is asked for.
+
+    Args:
+        name: qualified name of its overload.
+        question: the finding.
+        device: where it was found.
+        at: its position, for heartbeats.
+        alike: the overloads with findings of the same crossref.
+        progress: takes heartbeats.
+    """
+
+    def __init__(self, name: str, question: Question, device: str, at: int, alike: Collection[str], progress: Progress) -> None:
+        self._name, self._question, self._device, self._at = name, question, device, at
+        self._alike, self._progress = alike, progress
+        self._op, self._wait = resolve(name), waiter(device)
+        self._predicting = partial(prediction, wait=self._wait)
+
+    def answer(self) -> Answer:
+        """The cause, by replaying the example."""
+        question = self._question
+        self._progress.beat(self._at, Phase(Activity.REAL))
+        try:
+            call = call_in(question.example, self._device)
+        except NotACallError as error:
+            return self._unknown(str(error))
+        arguments = arguments_of(self._op, call, self._device, self._wait)
+        if question.crossref in _OF_KERNELS:
+            return self._known(_OF_KERNELS[question.crossref], self._of_kernel(arguments))
+        prepared = self._prepared(call, arguments)
+        mismatch = self._mismatch(prepared)
+        if mismatch is None:
+            return self._unknown(_NOT_SHOWN)
+        return self._known(fault_of(mismatch.kind), self._attributed(prepared, mismatch))
+
+    def shallow(self, running: str) -> Answer:
+        """The cause of a finding whose replay ended the process: the kernel of the operator that was running."""
+        operator = running or self._name
+        fault = _OF_KERNELS.get(self._question.crossref, Fault.DIES)
+        function = naming.kernel_of(resolve(operator))
+        return self._known(fault, Attributed(function, operator if operator != self._name else ""))
+
+    def _known(self, fault: Fault, attributed: Attributed) -> Answer:
+        grouped = fault.grouped(symbolic=self._question.crossref in _SYMBOLIC)
+        return Answer(self._question.title, attributed.function, grouped, attributed.operator)
+
+    def _unknown(self, reason: str) -> Answer:
+        return Answer(self._question.title, None, None, unknown=reason)
+
+    def _shared(self) -> Shared:
+        return Shared(FakeModes(self._op, self._predicting), self._predicting, self._device)
+
+    def _prepared(self, call: Call, arguments: Callable[[], Arguments]) -> PreparedCall:
+        """Makes the real call, with the random state that it has in the check loop."""
+        seed = call.seed() if is_random(self._op) else None
+        try:
+            return prepare(self._op, arguments, self._wait, seed, changes=True)
+        except RealCallEndedError as error:
+            return PreparedCall(self._op, arguments, None, refusal=error.error, seed=seed)
+
+    def _mismatch(self, prepared: PreparedCall) -> Mismatch | None:
+        """The mismatch that the finding is about, if the call shows it."""
+        crossref, form = protocol.load(self._question.crossref), self._question.form
+        self._progress.beat(self._at, Phase(Activity.PREDICTION, self._question.crossref, form))
+        if prepared.returned is None and Recorded.REFUSED not in crossref.looks_at:
+            return None
+        with crossref.opened(self._op, self._shared()):
+            try:
+                mismatches = crossref.check(prepared, form)
+            except DoesNotApply:
+                return None
+        return next((m for m in mismatches if phrase(m.place, m.kind, m.index) == self._question.what), None)
+
+    def _attributed(self, prepared: PreparedCall, mismatch: Mismatch) -> Attributed:
+        """Who answers for a mismatch with a prediction."""
+        fault, form = fault_of(mismatch.kind), self._question.form
+        match self._question.crossref:
+            case "fake" if form:
+                return Attributed(of_cache(self._op, prepared.arguments, mismatch))
+            case "fake":
+                return Attribution(StaticPredictor(), fault).of(self._op, prepared.arguments)
+            case "functionalize":
+                return of_functionalized(prepared, self._shared(), mismatch)
+            case "symbolic":
+                return Attribution(SymbolicPredictor(Sizes.BACKED), fault).of(self._op, prepared.arguments)
+            case "unbacked":
+                return Attribution(SymbolicPredictor(Sizes.UNBACKED), fault).of(self._op, prepared.arguments)
+            case "validation" if form == FAKE:
+                return Attribution(StaticPredictor(), fault).of(self._op, prepared.arguments)
+            case "validation" if form == EAGER:
+                assert prepared.refusal is not None
+                return Attributed(naming.of_real_error(self._op, prepared.refusal))
+            case _:
+                return Attributed(self._of_decomposition(prepared, fault))
+
+    def _of_decomposition(self, prepared: PreparedCall, fault: Fault) -> Function:
+        """The decomposition, or what raises in it."""
+        form = self._question.form if self._question.crossref == "decomposition" else _FORMS[self._question.form]
+        return of_decomposition(self._op, form, prepared.arguments, fault)
+
+    def _of_kernel(self, arguments: Callable[[], Arguments]) -> Attributed:
+        """The kernel that a real call runs: that of the first operator inside a composite one with the same kind of finding."""
+        if self._question.crossref == CALL:
+            with torch.no_grad(), suppress(Exception), _Reporting(self._name, self._report):
+                args, kwargs = arguments()
+                self._op(*args, **kwargs)
+        predicted = trace(lambda: StaticPredictor().predict(self._op, arguments()).outcome)
+        inside = [node.op for node in predicted.root.children if node.op is not self._op]
+        names = {qualified_name(op._name): op for op in inside if isinstance(op, torch._ops.OpOverload)}
+        for name, op in names.items():
+            if name in self._alike:
+                return Attributed(naming.kernel_of(op), name)
+        return Attributed(naming.kernel_of(self._op))
+
+    def _report(self, name: str) -> None:
+        self._progress.checkpoint((self._at, name))
+
+
+class _Reporting(TorchDispatchMode):
+    """Reports every operator before it runs, which may end the process."""
+
+    def __init__(self, outer: str, report: Callable[[str], None]) -> None:
+        super().__init__()
+        self._outer, self._report = outer, report
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if isinstance(func, torch._ops.OpOverload):
+            self._report(qualified_name(func._name))
+        return func(*args, **(kwargs or {}))
