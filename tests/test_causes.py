@@ -203,6 +203,14 @@ def test_an_update_of_some_overloads_keeps_the_others():
     assert together(parts) == causes
 
 
+def test_causes_of_findings_that_are_gone_are_dropped():
+    left = some_causes().of_titles({"aten.mm.out": {"fake: fake raises ValueError"}, "aten.range.out": {"fake: output 0 rank"}})
+    assert [(cause.fault, dict(cause.findings)) for cause in left.known] == [
+        (Fault.RAISES, {"aten.mm.out": {"fake: fake raises ValueError": ""}})
+    ]
+    assert left.unknown == {"aten.range.out": {"fake: output 0 rank": "its example does not show it"}}
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / causes_file.NAME).write_text('{"causes": [{"place": "a.py"}], "unknown": {}}')
     with pytest.raises(CausesError, match=r"causes\.json: .*causes --update"):
@@ -226,8 +234,7 @@ def checked_in():
 def test_the_causes_are_those_of_the_expect_files(checked_in):
     causes, files = checked_in
     assert causes_file.missing(causes, files) == {}
-    titles = {name: {finding.title for finding in file.known(name).findings} for file in files.values() for name in file.sections}
-    assert {name: own - titles.get(name, set()) for name, own in causes.titles().items() if own - titles.get(name, set())} == {}
+    assert causes.of_titles(causes_file.titles_of(files)) == causes, "it has causes of findings that are gone"
 
 
 def test_nine_findings_of_ten_have_a_cause(checked_in):
@@ -236,17 +243,19 @@ def test_nine_findings_of_ten_have_a_cause(checked_in):
     assert known > 0.9 * (known + sum(map(len, causes.unknown.values())))
 
 
+#: The functions of Python's syntax, and what Python calls those without a name.
+NAMES = {ast.FunctionDef: "", ast.Lambda: "<lambda>", ast.GeneratorExp: "<genexpr>", ast.ListComp: "<listcomp>"}
+
+
 @pytest.mark.skipif(not torch.__version__.startswith("2.13."), reason="the causes are those of torch 2.13")
 def test_the_python_functions_that_are_named_exist(checked_in):
     causes, _ = checked_in
     site = Path(torch.__file__).parent.parent
     named = {(c.function.place, c.function.line, c.function.name) for c in causes.known if c.function.role is Role.PYTHON}
     for place in {place for place, _, _ in named}:
-        defined = {
-            (min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]), getattr(node, "name", "<lambda>"))
-            for node in ast.walk(ast.parse((site / place).read_text()))
-            if isinstance(node, ast.FunctionDef | ast.Lambda)
-        }
+        nodes = [node for node in ast.walk(ast.parse((site / place).read_text())) if isinstance(node, tuple(NAMES))]
+        lines = [min(node.lineno, *(d.lineno for d in (*getattr(node, "decorator_list", []), node))) for node in nodes]
+        defined = {(line, getattr(node, "name", NAMES[type(node)])) for line, node in zip(lines, nodes, strict=True)}
         assert {(line, name.rpartition(".")[2]) for p, line, name in named if p == place} <= defined, place
 
 
@@ -283,18 +292,7 @@ def test_an_update_goes_on_behind_a_call_that_ends_its_process(tmp_path):
     assert "call: crash SIGSEGV" in titles, "the test needs an overload that crashes"
     before = causes_file.load(folder)
     causes_file.save(folder, before.within({*before.titles()} - {crashing}))
-    arguments = [
-        "--update",
-        "--ops",
-        crashing,
-        "--results",
-        str(tmp_path),
-        "--work-dir",
-        str(tmp_path / "work"),
-        "--workers",
-        "1",
-    ]
-    done = run(*arguments)
+    done = run("--update", "--stale", f"--results={tmp_path}", f"--work-dir={tmp_path / 'work'}", "--workers=1")
     assert done.returncode == 0, done.stderr
     after = causes_file.load(folder)
     assert after.titles()[crashing] == titles

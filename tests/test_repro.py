@@ -175,8 +175,8 @@ def test_scripts_of_checked_in_findings_are_python_and_where_there_is_none_a_lin
 def test_the_head_of_a_script_that_ends_its_process_says_so():
     text = script.script_of("aten.abs.default", finding("call", "", "crash SIGSEGV"), HEAD)
     assert "THIS SCRIPT DOES NOT END BY ITSELF: crash SIGSEGV." in text.partition("import os")[0]
-    assert script.ends_process(finding("fake", "", "timeout"))
-    assert not script.ends_process(finding("fake"))
+    assert finding("fake", "", "timeout").ends_process
+    assert not finding("fake").ends_process
 
 
 def test_values_that_are_not_the_recorded_ones_are_said_to_be_others():

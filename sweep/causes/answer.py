@@ -25,7 +25,7 @@ class Fault(enum.Enum):
     FORM = "another form of the call differs"
     MEMORY = "out of bounds"
     DIES = "ends the process"
-    KERNEL = "values, memory or a crash"
+    KERNEL = "values, memory or ending"
     SCHEMA = "not as in the schema"
     STATE = "changes the process's state"
 
@@ -182,6 +182,7 @@ class Question:
         form: its form, or empty.
         what: place, kind and index as text.
         example: the call that shows it, as Python.
+        ends_process: whether the call or its prediction ends the process, or never ends.
     """
 
     title: str
@@ -189,3 +190,4 @@ class Question:
     form: str
     what: str
     example: str
+    ends_process: bool = False

@@ -140,31 +140,32 @@ class Attribution:
         inner = self._inner(op, node, arguments) if self._deep and not is_told and depth < _DEPTH else None
         if inner is not None:
             return self.of(inner.op, inner.arguments, depth=depth + 1)
-        if predicted.error is not None:
-            raising = predicted.raising
-            if not depth and raising is not None and raising is not op and not _is_form_of(op, raising):
-                operator = qualified_name(raising._name)
-            return Attributed(naming.of_error(op, predicted, symbolic=self._predictor.symbolic), operator)
         if self._deep and kind_of(op) in (OverloadKind.OUT, OverloadKind.IN_PLACE):
-            of_form = self._of_functional_form(op, node, arguments, depth)
+            of_form = self._of_functional_form(op, arguments, depth)
             if of_form is not None:
                 return of_form
+        if predicted.error is not None:
+            raising = predicted.raising
+            if not depth and raising is not None and raising is not op and functional_of(op) is not raising:
+                operator = qualified_name(raising._name)
+            return Attributed(naming.of_error(op, predicted, symbolic=self._predictor.symbolic), operator)
+        if self._deep and kind_of(op) is OverloadKind.OUT and functional_of(op) is not None:
+            handling = naming.of_out_handling(op, node)  # the functional form is right
+            if handling is not None:
+                return Attributed(handling, operator)
         return Attributed(naming.of_node(op, node, symbolic=self._predictor.symbolic), operator)
 
-    def _of_functional_form(
-        self, op: torch._ops.OpOverload, node: Node, arguments: Callable[[], Arguments], depth: int
-    ) -> Attributed | None:
-        """Who answers for the functional form, if that is wrong in the same way, or else what handles the out= tensors."""
+    def _of_functional_form(self, op: torch._ops.OpOverload, arguments: Callable[[], Arguments], depth: int) -> Attributed | None:
+        """Who answers for the functional form of an operator; ``None`` if that is not wrong in the same way."""
         functional = functional_of(op)
         if functional is None:
             return None
         inner = functional_arguments(op, functional, arguments)
-        if self._fault in self.faults_of(functional, inner):
-            attributed = self.of(functional, inner, depth=depth + 1)
-            is_own = attributed.operator == qualified_name(functional._name)
-            return Attributed(attributed.function, "" if is_own else attributed.operator)
-        handling = naming.of_out_handling(op, node) if kind_of(op) is OverloadKind.OUT else None
-        return Attributed(handling, qualified_name(op._name) if depth else "") if handling is not None else None
+        if self._fault not in self.faults_of(functional, inner):
+            return None
+        attributed = self.of(functional, inner, depth=depth + 1)
+        is_own = attributed.operator == qualified_name(functional._name)
+        return Attributed(attributed.function, "" if is_own else attributed.operator)
 
     def faults_of(self, op: torch._ops.OpOverload, arguments: Callable[[], Arguments]) -> set[Fault]:
         """What is wrong with the prediction of a call."""
@@ -205,10 +206,6 @@ def _own_node(op: torch._ops.OpOverload, predicted: Trace) -> Node:
     root = predicted.root
     is_dispatched = len(root.children) == 1 and root.children[0].op is op and not root.functions
     return root.children[0] if is_dispatched else root
-
-
-def _is_form_of(op: torch._ops.OpOverload, other: torch._ops.OpOverload) -> bool:
-    return functional_of(op) is other
 
 
 def _implementation(op: torch._ops.OpOverload, node: Node, *, symbolic: bool) -> Callable[..., Any] | None:

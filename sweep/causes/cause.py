@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,11 +36,6 @@ class Cause:
     def example(self) -> str:
         """The overload to look at first: one of which the function answers for the overload itself, if there is one."""
         return min(self.findings, key=lambda overload: (any(self.findings[overload].values()), overload))
-
-    def within(self, overloads: Iterable[str]) -> Cause:
-        """The cause of some overloads alone."""
-        kept = set(overloads)
-        return Cause(self.function, self.fault, {name: titles for name, titles in self.findings.items() if name in kept})
 
     def as_json(self) -> dict[str, Any]:
         """The cause as JSON data."""
@@ -97,9 +92,21 @@ class Causes:
     def within(self, overloads: Iterable[str]) -> Causes:
         """The causes of some overloads alone."""
         kept = set(overloads)
-        causes = (cause.within(kept) for cause in self.known)
-        unknown = {name: titles for name, titles in self.unknown.items() if name in kept}
-        return Causes(tuple(cause for cause in causes if cause.findings), unknown)
+        return self.of_titles({name: titles for name, titles in self.titles().items() if name in kept})
+
+    def of_titles(self, titles: Mapping[str, Collection[str]]) -> Causes:
+        """The causes of some findings alone.
+
+        Args:
+            titles: overload -> the titles of its findings.
+        """
+        causes = (Cause(cause.function, cause.fault, _of_titles(cause.findings, titles)) for cause in self.known)
+        return Causes(tuple(cause for cause in causes if cause.findings), _of_titles(self.unknown, titles))
+
+
+def _of_titles(findings: Explained, titles: Mapping[str, Collection[str]]) -> dict[str, dict[str, str]]:
+    kept = {name: {t: text for t, text in own.items() if t in titles.get(name, ())} for name, own in findings.items()}
+    return {name: own for name, own in kept.items() if own}
 
 
 def grouped(answers: Mapping[str, Iterable[Answer]]) -> Causes:

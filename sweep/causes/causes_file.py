@@ -83,9 +83,13 @@ def _lines(findings: Mapping[str, Mapping[str, str]]) -> str:
     return "{\n" + ",\n".join(lines) + "}" if lines else "{}"
 
 
+def titles_of(files: Mapping[str, ExpectFile]) -> dict[str, set[str]]:
+    """Overload -> the titles of its findings in expect files."""
+    return {name: {finding.title for finding in file.known(name).findings} for file in files.values() for name in file.sections}
+
+
 def missing(causes: Causes, files: Mapping[str, ExpectFile]) -> dict[str, set[str]]:
     """Overload -> the titles of the findings of expect files of which nothing is known, since they are newer than the causes."""
     asked = causes.titles()
-    found = {name: {finding.title for finding in file.known(name).findings} for file in files.values() for name in file.sections}
-    lacking = {name: titles - asked.get(name, set()) for name, titles in found.items()}
+    lacking = {name: titles - asked.get(name, set()) for name, titles in titles_of(files).items()}
     return {name: titles for name, titles in sorted(lacking.items()) if titles}

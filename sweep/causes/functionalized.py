@@ -24,13 +24,14 @@ from sweep.findings.finding import Mismatch
 from sweep.operators.inventory import find, qualified_name
 
 
-def of_functionalized(call: PreparedCall, shared: Shared, mismatch: Mismatch) -> Attributed:
+def of_functionalized(call: PreparedCall, shared: Shared, mismatch: Mismatch, *, deep: bool) -> Attributed:
     """Who answers for a mismatch between fake tensors and functionalization.
 
     Args:
         call: the call.
         shared: what crossrefs share.
         mismatch: the mismatch.
+        deep: as in :class:`Attribution`.
     """
     fault = fault_of(mismatch.kind)
     inside = find(mismatch.place.inside) if mismatch.place.inside else None
@@ -41,7 +42,7 @@ def of_functionalized(call: PreparedCall, shared: Shared, mismatch: Mismatch) ->
     arguments = call.arguments if inside is None else _Inside(op).arguments_in(call, shared)
     if arguments is None:
         return Attributed(naming.functionalization_of(op), qualified_name(op._name))
-    attribution = Attribution(StaticPredictor(), fault)
+    attribution = Attribution(StaticPredictor(), fault, deep=deep)
     operator = qualified_name(op._name) if inside is not None else ""
     if is_fake or fault in attribution.faults_of(op, arguments):
         attributed = attribution.of(op, arguments)

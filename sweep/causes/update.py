@@ -108,4 +108,4 @@ class _Update:
 
 
 def _question(finding: KnownFinding) -> Question:
-    return Question(finding.title, finding.crossref, finding.form, finding.what, finding.example)
+    return Question(finding.title, finding.crossref, finding.form, finding.what, finding.example, finding.ends_process)

@@ -20,7 +20,7 @@ from sweep.causes.attribution import Attributed, Attribution, StaticPredictor, S
 from sweep.causes.cached import of_cache
 from sweep.causes.decomposed import of_decomposition
 from sweep.causes.functionalized import of_functionalized
-from sweep.causes.tracer import trace
+from sweep.causes.tracer import Node, trace
 from sweep.crossref.common import protocol
 from sweep.crossref.common.fake_modes import FakeModes
 from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall, Shared
@@ -74,7 +74,7 @@ def answer(
         device: where they were found.
         memory: bytes of an accelerator's memory that this process may use; 0 is no limit.
         start: position of the first finding to be answered.
-        shallow: position of a finding of which no real call is to be made, since that ended a process; -1 if there is none.
+        shallow: position of a finding that is not to be looked into as deeply, since that ended a process; -1 if there is none.
         running: the operator that was running when it did.
         alike: crossref, or ``call`` -> the overloads with findings of it.
         progress: takes heartbeats, the operators inside a real call, and the answers.
@@ -88,7 +88,7 @@ def answer(
         question = questions[at]
         with own_randomness(device):
             asked = _Asked(name, question, device, at, (alike or {}).get(question.crossref, ()), progress)
-            found = asked.shallow(running) if at == shallow else asked.answer()
+            found = asked.answer(deep=at != shallow, running=running if at == shallow else "")
         guard.restore()
         answers.append(found)
         progress.checkpoint((at, found))
@@ -113,9 +113,16 @@ class _Asked:
         self._op, self._wait = resolve(name), waiter(device)
         self._predicting = partial(prediction, wait=self._wait)
 
-    def answer(self) -> Answer:
-        """The cause, by replaying the example."""
+    def answer(self, *, deep: bool, running: str) -> Answer:
+        """The cause, by replaying the example.
+
+        Args:
+            deep: replay what ends the process, and what happens inside of a call.
+            running: the operator that was running when a process ended that did.
+        """
         question = self._question
+        if question.ends_process and not (deep and question.crossref == CALL):
+            return self._of_ended(running)
         self._progress.beat(self._at, Phase(Activity.REAL))
         try:
             call = call_in(question.example, self._device)
@@ -128,14 +135,20 @@ class _Asked:
         mismatch = self._mismatch(prepared)
         if mismatch is None:
             return self._unknown(_NOT_SHOWN)
-        return self._known(fault_of(mismatch.kind), self._attributed(prepared, mismatch))
+        attributed = self._attributed(prepared, mismatch, deep=deep)
+        if attributed is None:
+            return self._unknown(f"nothing traces the crossref {question.crossref}")
+        return self._known(fault_of(mismatch.kind), attributed)
 
-    def shallow(self, running: str) -> Answer:
-        """The cause of a finding whose replay ended the process: the kernel of the operator that was running."""
-        operator = running or self._name
-        fault = _OF_KERNELS.get(self._question.crossref, Fault.DIES)
-        function = naming.kernel_of(resolve(operator))
-        return self._known(fault, Attributed(function, operator if operator != self._name else ""))
+    def _of_ended(self, running: str) -> Answer:
+        """The cause of a finding that ends the process: the kernel that was running, or what predicts the call."""
+        if self._question.crossref in _OF_KERNELS:
+            operator = running or self._name
+            attributed = Attributed(naming.kernel_of(resolve(operator)), operator if operator != self._name else "")
+        else:
+            symbolic = self._question.crossref in _SYMBOLIC
+            attributed = Attributed(naming.of_node(self._op, Node(self._op), symbolic=symbolic))
+        return self._known(Fault.DIES, attributed)
 
     def _known(self, fault: Fault, attributed: Attributed) -> Answer:
         grouped = fault.grouped(symbolic=self._question.crossref in _SYMBOLIC)
@@ -168,27 +181,29 @@ class _Asked:
                 return None
         return next((m for m in mismatches if phrase(m.place, m.kind, m.index) == self._question.what), None)
 
-    def _attributed(self, prepared: PreparedCall, mismatch: Mismatch) -> Attributed:
-        """Who answers for a mismatch with a prediction."""
+    def _attributed(self, prepared: PreparedCall, mismatch: Mismatch, *, deep: bool) -> Attributed | None:
+        """Who answers for a mismatch with a prediction; ``None`` if nothing traces what its crossref predicts."""
         fault, form = fault_of(mismatch.kind), self._question.form
         match self._question.crossref:
             case "fake" if form:
                 return Attributed(of_cache(self._op, prepared.arguments, mismatch))
             case "fake":
-                return Attribution(StaticPredictor(), fault).of(self._op, prepared.arguments)
+                return Attribution(StaticPredictor(), fault, deep=deep).of(self._op, prepared.arguments)
             case "functionalize":
-                return of_functionalized(prepared, self._shared(), mismatch)
+                return of_functionalized(prepared, self._shared(), mismatch, deep=deep)
             case "symbolic":
-                return Attribution(SymbolicPredictor(Sizes.BACKED), fault).of(self._op, prepared.arguments)
+                return Attribution(SymbolicPredictor(Sizes.BACKED), fault, deep=deep).of(self._op, prepared.arguments)
             case "unbacked":
-                return Attribution(SymbolicPredictor(Sizes.UNBACKED), fault).of(self._op, prepared.arguments)
+                return Attribution(SymbolicPredictor(Sizes.UNBACKED), fault, deep=deep).of(self._op, prepared.arguments)
             case "validation" if form == FAKE:
-                return Attribution(StaticPredictor(), fault).of(self._op, prepared.arguments)
+                return Attribution(StaticPredictor(), fault, deep=deep).of(self._op, prepared.arguments)
             case "validation" if form == EAGER:
                 assert prepared.refusal is not None
                 return Attributed(naming.of_real_error(self._op, prepared.refusal))
-            case _:
+            case "decomposition" | "validation":
                 return Attributed(self._of_decomposition(prepared, fault))
+            case _:
+                return None
 
     def _of_decomposition(self, prepared: PreparedCall, fault: Fault) -> Function:
         """The decomposition, or what raises in it."""

@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N")
     parser.add_argument("--json", action="store_true", help="as JSON, with every finding")
     parser.add_argument("--update", action="store_true", help="replay the findings' examples and write the causes anew")
+    parser.add_argument("--stale", action="store_true", help="with --update: only overloads with findings that have no cause yet")
     parser.add_argument("--workers", type=int, default=Options().workers, help="processes for --update (default: %(default)s)")
     parser.set_defaults(run=run, libraries=[])
 
@@ -46,8 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
     folder = expect.named(arguments.torch or arguments.device, Path(arguments.results), arguments.device)
     files = expect.load(folder)
     names = session.select(sorted(name for file in files.values() for name in file.overloads()), arguments.ops)
+    if arguments.stale and not arguments.update:
+        raise UsageError("--stale says what --update replays: add --update")
     if arguments.update:
-        _update(arguments, folder, files, names)
+        stale = causes_file.missing(causes_file.load(folder), files) if arguments.stale else dict.fromkeys(names)
+        _update(arguments, folder, files, [name for name in names if name in stale])
     causes = causes_file.load(folder)
     shown = causes.within(names)
     chosen = shown.by_size()[: arguments.limit or None]
@@ -64,7 +68,9 @@ def lacking(causes: Causes, files: Mapping[str, ExpectFile], folder: Path) -> st
     if not stale:
         return ""
     count, path = sum(map(len, stale.values())), expect.shown(folder / causes_file.NAME)
-    return f"{path} lacks {count} findings of {len(stale)} overloads; to find their causes: python -m sweep causes --update"
+    return (
+        f"{path} lacks {count} findings of {len(stale)} overloads; to find their causes: python -m sweep causes --update --stale"
+    )
 
 
 def _table(causes: Causes, chosen: Sequence[Cause]) -> str:
@@ -99,7 +105,7 @@ def _update(arguments: argparse.Namespace, folder: Path, files: Mapping[str, Exp
         ]
         found = update.ask(sandboxes, findings, names, environment.device, memory, sys.stderr)
     others = overloads - set(names)
-    kept = causes_file.load(folder).within(others) if others else Causes()
+    kept = causes_file.load(folder).within(others).of_titles(causes_file.titles_of(files)) if others else Causes()
     try:
         causes_file.save(folder, together([kept, found]))
     except OSError as error:

@@ -10,6 +10,9 @@ from sweep.findings.finding import author
 from sweep.findings.kind import LostValidation
 from sweep.findings.reason import ReasonKind
 
+#: How a finding begins that ends the process.
+_DEADLY = (EndingKind.CRASH.value, EndingKind.EXIT.value, EndingKind.TIMEOUT.value, EndingKind.HANGUP.value)
+
 
 class Standing(enum.Enum):
     """What an expect file says about an overload in one word."""
@@ -72,6 +75,11 @@ class KnownFinding:
     def is_refusal(self) -> bool:
         """Whether one side only refuses the call by design; as ``Finding.is_refusal``."""
         return self.kind is KindClass.UNSUPPORTED or self.what == str(LostValidation(NotImplementedError.__name__))
+
+    @property
+    def ends_process(self) -> bool:
+        """Whether the call, or its prediction, ends the process or never ends."""
+        return self.what.startswith(_DEADLY)
 
 
 @dataclass(frozen=True)

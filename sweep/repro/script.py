@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sweep.errors import ReproError
 from sweep.expect.known import KnownFinding
-from sweep.findings.ending import EndingKind
 from sweep.isolation import instruction_sets
 from sweep.repro.preparation import preparation
 from sweep.repro.recipe import NoRecipe, Recipe, recipe_of
@@ -56,9 +55,6 @@ def failed(*error):
 
 sys.excepthook = failed
 """
-
-#: How a finding begins that ends the process.
-_DEADLY = (EndingKind.CRASH.value, EndingKind.EXIT.value, EndingKind.TIMEOUT.value, EndingKind.HANGUP.value)
 
 _COMMENT = "  # with the recorded values: "
 
@@ -122,11 +118,6 @@ def file_name(overload: str, number: int, finding: KnownFinding) -> str:
     return f"{overload}-{number}-{words}.py"
 
 
-def ends_process(finding: KnownFinding) -> bool:
-    """Whether the call of a finding ends its process, or never ends."""
-    return finding.what.startswith(_DEADLY)
-
-
 def issue_of(overload: str, finding: KnownFinding, head: str, script: str, cause: str = "") -> str:
     """The body of an issue report in Markdown: what differs, the script, the torch and the CPU.
 
@@ -164,7 +155,7 @@ def _docstring(overload: str, finding: KnownFinding, head: str, cause: str, *, i
     lines += [f"    {label}: {text}" for label, text in finding.sides] or ["    (no more is known)"]
     if cause:
         lines += ["", f"Answered by: {cause}"]
-    if ends_process(finding):
+    if finding.ends_process:
         lines += ["", f"THIS SCRIPT DOES NOT END BY ITSELF: {finding.what}."]
     if not is_exact:
         lines += ["", "The recorded values are too many to print; these are others, and need not show it."]
