@@ -33,8 +33,8 @@ from sweep.execution.accelerator import prediction, waiter
 from sweep.execution.process_state import StateGuard
 from sweep.execution.real_call import RealCallEndedError, arguments_of, own_randomness, prepare
 from sweep.findings.finding import CALL, Mismatch, phrase
-from sweep.operators import process_group
 from sweep.operators.inventory import qualified_name, resolve
+from sweep.operators.required_state import no_gradients, required_state
 from sweep.operators.schema import is_random
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
 
@@ -82,11 +82,10 @@ def answer(
     settings.apply(device, memory)
     logging.disable(logging.CRITICAL)  # torch logs what a meta function raises
     warnings.simplefilter("ignore")
-    process_group.ensure_for(name)
     guard, answers = StateGuard(), []
     for at in range(start, len(questions)):
         question = questions[at]
-        with own_randomness(device):
+        with required_state(name, device), own_randomness(device):
             asked = _Asked(name, question, device, at, (alike or {}).get(question.crossref, ()), progress)
             found = asked.answer(deep=at != shallow, running=running if at == shallow else "")
         guard.restore()
@@ -125,7 +124,7 @@ class _Asked:
             return self._of_ended(running)
         self._progress.beat(self._at, Phase(Activity.REAL))
         try:
-            call = call_in(question.example, self._device)
+            call = call_in(self._name, question.example, self._device)
         except NotACallError as error:
             return self._unknown(str(error))
         arguments = arguments_of(self._op, call, self._device, self._wait)
@@ -213,7 +212,7 @@ class _Asked:
     def _of_kernel(self, arguments: Callable[[], Arguments]) -> Attributed:
         """The kernel that a real call runs: that of the first operator inside a composite one with the same kind of finding."""
         if self._question.crossref == CALL:
-            with torch.no_grad(), suppress(Exception), _Reporting(self._name, self._report):
+            with no_gradients(self._name), suppress(Exception), _Reporting(self._name, self._report):
                 args, kwargs = arguments()
                 self._op(*args, **kwargs)
         predicted = trace(lambda: StaticPredictor().predict(self._op, arguments()).outcome)

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 
 from sweep.expect.kind_class import KindClass, kind_class
+from sweep.findings.ending import EndingKind
 from sweep.findings.finding import author
 from sweep.findings.kind import LostValidation
 from sweep.findings.reason import ReasonKind

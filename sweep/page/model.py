@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweep import expect
+from sweep.causes import causes_file
+from sweep.causes.answer import Role
 from sweep.errors import UsageError
 from sweep.expect import notes
 from sweep.expect.difference import Difference, differences
@@ -167,11 +169,11 @@ def read(results: Path, work: Path | None = None, causes: Mapping[str, Sequence[
     Args:
         results: the folder of all expect files.
         work: the folder in which runs leave ``run.jsonl``; ``None`` leaves runs out.
-        causes: as in :class:`Page`.
+        causes: as in :class:`Page`; ``None`` reads them from the files beside the expect files.
 
     Raises:
         UsageError: there are no expect files.
-        ExpectError, NotesError: a file cannot be parsed.
+        CausesError, ExpectError, NotesError: a file cannot be parsed.
     """
     paths = expect.checked_in(results)
     if not paths:
@@ -185,7 +187,7 @@ def read(results: Path, work: Path | None = None, causes: Mapping[str, Sequence[
         folders=tuple(_folder(path, files[path]) for path in newest_first),
         notes=notes.read(results),
         changes=tuple(_changes(paths, files)),
-        causes=causes or {},
+        causes={_name(path): _causes(path) for path in paths} if causes is None else causes,
         runs=runs,
         unreadable=tuple(unreadable),
     )
@@ -195,6 +197,21 @@ def _folder(path: Path, files: Mapping[str, expect.ExpectFile]) -> Folder:
     overloads = {overload: file.known(overload) for file in files.values() for overload in file.overloads()}
     head = next((file.head[1] for file in files.values() if len(file.head) > 1), f"results in {_name(path)}")
     return Folder(path.parent.name, path.name, head, dict(sorted(overloads.items())))
+
+
+def _causes(path: Path) -> list[Cause]:
+    """The causes of a folder of expect files."""
+    return [
+        Cause(
+            function=cause.function.name if cause.function.role is Role.PYTHON else str(cause.function),
+            file=cause.function.place if cause.function.role is Role.PYTHON else "",
+            line=cause.function.line,
+            fault=cause.fault.value,
+            findings=cause.findings,
+            example=cause.example,
+        )
+        for cause in causes_file.load(path).known
+    ]
 
 
 def _name(path: Path) -> str:
