@@ -26,12 +26,14 @@ from sweep.crossref.common.comparison import Outcome
 #: The folder that holds ``torch``.
 _SITE = Path(torch.__file__).parent.parent
 
-#: Where neither torch nor a library of custom operators lies: Python's own files, what torch uses, and this harness.
-_OTHERS = (
-    f"{sysconfig.get_paths()['stdlib']}/",
+#: Installed packages that no library of custom operators is: what torch uses, and this harness.
+_PACKAGES = (
     *(f"{_SITE}/{library}/" for library in ("_distutils_hack", "mpmath", "numpy", "setuptools", "sympy")),
     *(f"{Path(__file__).parents[2]}/{package}/" for package in ("opinfo_adapters", "sweep")),
 )
+
+#: Where Python's own files lie. What is installed may lie in a folder there.
+_PYTHON = f"{sysconfig.get_paths()['stdlib']}/"
 
 #: Files and folders of torch whose functions answer for operators. What carries a call to them lies elsewhere.
 _ANSWERING = (
@@ -132,7 +134,8 @@ def answers(code: CodeType) -> bool:
         if code.co_qualname.startswith(_CARRYING) or (place == HANDLERS and code.co_varnames[:1] not in _MODES):
             return False
         return place.startswith(_ANSWERING) or (place == _WRAPPERS and code.co_name in OUT_HANDLING)
-    return not path.startswith(_OTHERS)
+    is_of_python = path.startswith(_PYTHON) and not path.startswith(f"{_SITE}/")
+    return not is_of_python and not path.startswith(_PACKAGES)
 
 
 def trace(predict: Callable[[], Outcome]) -> Trace:
