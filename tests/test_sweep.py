@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from sweep import crossref, expect
+from sweep.causes import causes_file
+from sweep.causes.cause import Causes
 from tests.whole_runs import (
     INVENTED,
     MISMATCHING,
@@ -155,12 +157,16 @@ def test_accepting_a_subset_touches_only_what_ran(known, tmp_path, subset):
     results = copied(known, tmp_path)
     kept = {"aten__detach__default": INVENTED, "aten__sort__stable": None, "aten__no_such_op__default": INVENTED}
     change(results, **kept)
+    causes_file.save(expect_folder(results), Causes())
     wanted = content(results)
     change(results, aten__max_unpool2d__default=expect.AGREE_TEXT, aten__max_unpool2d__out=None)
     assert content(results) != wanted
     completed = sweep(known, results, *subset, accept=True)
     assert completed.returncode == 0, completed.stdout
     assert content(results) == wanted
+    files = expect.load(expect_folder(results)).values()
+    lacking = sum(len(file.known(name).findings) for file in files for name in file.sections)
+    assert f"causes.json lacks {lacking} findings of " in completed.stdout
 
 
 def test_one_crossref_compares_and_accepts_only_what_it_says(known, tmp_path):

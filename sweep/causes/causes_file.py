@@ -14,6 +14,7 @@ from sweep.causes.answer import Fault, Function, Role
 from sweep.causes.cause import Cause, Causes
 from sweep.errors import CausesError
 from sweep.expect.expect_file import ExpectFile
+from sweep.expect.folder import shown
 from sweep.files import replace
 
 NAME = "causes.json"
@@ -93,3 +94,20 @@ def missing(causes: Causes, files: Mapping[str, ExpectFile]) -> dict[str, set[st
     asked = causes.titles()
     lacking = {name: titles - asked.get(name, set()) for name, titles in titles_of(files).items()}
     return {name: titles for name, titles in sorted(lacking.items()) if titles}
+
+
+def lacking(causes: Causes, files: Mapping[str, ExpectFile], folder: Path) -> str:
+    """The line that says how many findings of the expect files are newer than the causes; empty if none is.
+
+    Args:
+        causes: the causes.
+        files: the expect files by namespace.
+        folder: the folder of both.
+    """
+    stale = missing(causes, files)
+    if not stale:
+        return ""
+    count, path = sum(map(len, stale.values())), shown(folder / NAME)
+    return (
+        f"{path} lacks {count} findings of {len(stale)} overloads; to find their causes: python -m sweep causes --update --stale"
+    )

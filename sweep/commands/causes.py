@@ -56,21 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     shown = causes.within(names)
     chosen = shown.by_size()[: arguments.limit or None]
     print(json.dumps([cause.as_json() for cause in chosen], indent=1) if arguments.json else _table(shown, chosen))
-    note = lacking(causes, files, folder)
+    note = causes_file.lacking(causes, files, folder)
     if note:
         print(note, file=sys.stderr)
     return 0
-
-
-def lacking(causes: Causes, files: Mapping[str, ExpectFile], folder: Path) -> str:
-    """The line that says how many findings of the expect files are newer than the causes; empty if none is."""
-    stale = causes_file.missing(causes, files)
-    if not stale:
-        return ""
-    count, path = sum(map(len, stale.values())), expect.shown(folder / causes_file.NAME)
-    return (
-        f"{path} lacks {count} findings of {len(stale)} overloads; to find their causes: python -m sweep causes --update --stale"
-    )
 
 
 def _table(causes: Causes, chosen: Sequence[Cause]) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sweep import expect
-from sweep.errors import ExpectError
+from sweep.causes import causes_file
+from sweep.errors import CausesError, ExpectError
 from sweep.expect import notes
 from sweep.expect.folder import shown
 from sweep.expect.notes import NoteState
@@ -172,7 +173,20 @@ class Conclusion:
         )
         self._accepted = accepted.done
         self.notes += accepted.notes
+        if self._accepted:
+            self.notes += self._findings_without_cause()
         return accepted.done
+
+    def _findings_without_cause(self) -> list[str]:
+        """What the file of causes beside the expect files lacks now, if there is one."""
+        folder = Path(self._settings.results)
+        if not (folder / causes_file.NAME).exists():
+            return []
+        try:
+            lacking = causes_file.lacking(causes_file.load(folder), expect.load(folder), folder)
+        except CausesError as error:
+            lacking = str(error)
+        return [lacking] if lacking else []
 
     # --- notes ---
 
