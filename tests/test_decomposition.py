@@ -128,11 +128,18 @@ def test_a_reference_decides_where_results_differ_and_nowhere_else():
 
 
 def test_the_reference_of_an_operator_that_addresses_the_storage_is_computed_on_the_same_storage():
-    op = planted.define("strided_anew", "(Tensor x) -> Tensor", lambda x: x.as_strided((4,), (3,), 0).clone(), torch.empty_like)
     x = torch.arange(10.0).as_strided((2, 2), (5, 2), 1)
     assert x.to(torch.float64).untyped_storage().nbytes() == 4 * 8
+    op = resolve("aten._reshape_alias_copy.default")
+    reference = Reference(PreparedCall(op, lambda: ([x, [4], [2]], {}), None)).at(0)
+    assert torch.equal(reference, torch.tensor([1.0, 3.0, 5.0, 7.0], dtype=torch.float64))
+
+
+def test_the_reference_of_any_other_operator_is_right_even_if_its_kernel_takes_arguments_for_contiguous_ones():
+    op = planted.define("takes_strides", "(Tensor x) -> Tensor", lambda x: x.as_strided((4,), (1,)).clone(), torch.empty_like)
+    x = torch.arange(10.0).as_strided((2, 2), (5, 2), 1)
     reference = Reference(PreparedCall(op, lambda: ([x], {}), None)).at(0)
-    assert torch.equal(reference, torch.tensor([0.0, 3.0, 6.0, 9.0], dtype=torch.float64))
+    assert torch.equal(reference, torch.tensor([1.0, 3.0, 6.0, 8.0], dtype=torch.float64))
 
 
 def test_no_finite_result_is_near_an_infinite_reference():

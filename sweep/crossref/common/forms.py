@@ -19,49 +19,17 @@ from sweep.calls.recipes import was_built
 from sweep.calls.redzones import Filling, on_longer
 from sweep.calls.tensors import is_strided
 from sweep.crossref.common.comparison import Outcome, Tolerance, coarsest, wide
+from sweep.crossref.common.layout_operators import is_about_layout
 from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall
 from sweep.crossref.common.values import Judged
 from sweep.findings.kind import Difference
 from sweep.operators.functional_form import OPTIONS, functional_of
-from sweep.operators.inventory import kind_of, qualified_name
+from sweep.operators.inventory import kind_of
 from sweep.operators.overload import OverloadKind
 from sweep.operators.schema import by_name, is_random, written_names
 
 #: Tolerance of forms that run the same arithmetic in the same order.
 EXACT = Tolerance(0.0, 0.0)
-
-#: Operators whose result is the layout of an argument, or depends on it by definition.
-_LAYOUT_IS_AN_ARGUMENT = {
-    "aten.as_strided": "addresses the storage, not the elements",
-    "aten.as_strided_": "addresses the storage, not the elements",
-    "aten.as_strided_copy": "addresses the storage, not the elements",
-    "aten.as_strided_scatter": "addresses the storage, not the elements",
-    "aten._reshape_alias": "addresses the storage, not the elements",
-    "aten._reshape_alias_copy": "addresses the storage, not the elements",
-    "prims.as_strided": "addresses the storage, not the elements",
-    "prims.as_strided_scatter": "addresses the storage, not the elements",
-    "inductor._reinterpret_tensor": "addresses the storage, not the elements",
-    "aten.resize_": "keeps the storage, not the elements, of a tensor that is not contiguous",
-    "aten.resize": "keeps the storage, not the elements, of a tensor that is not contiguous",
-    "aten.resize_as_": "keeps the storage, not the elements, of a tensor that is not contiguous",
-    "aten.resize_as": "keeps the storage, not the elements, of a tensor that is not contiguous",
-    "prims.resize": "keeps the storage, not the elements, of a tensor that is not contiguous",
-    "aten.set": "addresses the storage, not the elements",
-    "aten.set_": "addresses the storage, not the elements",
-    "aten.is_set_to": "compares the layouts",
-    "aten._has_same_storage_numel": "compares the storages",
-    "aten.stride": "returns the layout",
-    "aten.sym_stride": "returns the layout",
-    "aten.storage_offset": "returns the layout",
-    "aten.sym_storage_offset": "returns the layout",
-    "aten.is_contiguous": "returns the layout",
-    "aten.sym_is_contiguous": "returns the layout",
-    "aten.is_strides_like_format": "returns the layout",
-    "aten.is_non_overlapping_and_dense": "returns the layout",
-    "aten._debug_has_internal_overlap": "returns a property of the layout",
-    "aten.is_conj": "returns a bit that a contiguous copy does not have",
-    "aten.is_neg": "returns a bit that a contiguous copy does not have",
-}
 
 
 @dataclass(frozen=True)
@@ -142,7 +110,7 @@ class _Layout(Form):
 
     def applies(self, op: torch._ops.OpOverload, device: str) -> bool:
         takes_tensor = any("Tensor" in str(argument.type) for argument in op._schema.arguments)
-        return takes_tensor and not _is_about_layout(op)
+        return takes_tensor and not is_about_layout(op)
 
     def sides(self, call: PreparedCall) -> Sides:
         if call.seed is not None:
@@ -222,7 +190,7 @@ class _Functional(Form):
     kind: ClassVar[OverloadKind]
 
     def applies(self, op: torch._ops.OpOverload, device: str) -> bool:
-        return kind_of(op) is self.kind and functional_of(op) is not None and not _is_about_layout(op)
+        return kind_of(op) is self.kind and functional_of(op) is not None and not is_about_layout(op)
 
     def sides(self, call: PreparedCall) -> Sides:
         if _share_memory(_tensors(call.arguments())):
@@ -330,10 +298,6 @@ class Device(Form):
 
         makers = [on_cpu.repeated, lambda: moved(call.repeated())]
         return Sides(on_cpu.repeated(), moved(call.actual), makers, Tolerance(), on_cpu)
-
-
-def _is_about_layout(op: torch._ops.OpOverload) -> bool:
-    return qualified_name(op._name).rpartition(".")[0] in _LAYOUT_IS_AN_ARGUMENT
 
 
 def _on_cpu(value: Any) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from sweep.calls.tensors import is_plain, is_strided
 from sweep.crossref.common.comparison import Outcome, Tolerance, same, tensors_of, unequal, wide
+from sweep.crossref.common.layout_operators import is_about_layout
 from sweep.crossref.common.protocol import PreparedCall
 from sweep.errors import ProcessUnusableError
 from sweep.findings.finding import Place
@@ -34,8 +37,9 @@ class Reference:
         call = self._call
         call.reseed()
         args, kwargs = call.arguments()
+        doubled = partial(_doubled, _with_storage if is_about_layout(call.op) else _without_gaps)
         try:
-            args, kwargs = _doubled(args), {name: _doubled(value) for name, value in kwargs.items()}
+            args, kwargs = doubled(args), {name: doubled(value) for name, value in kwargs.items()}
             result = call.op(*args, **kwargs)
         except ProcessUnusableError:
             raise
@@ -81,21 +85,34 @@ def _norm_wise(other: torch.Tensor, kept: torch.Tensor, tolerance: tuple[float, 
     return atol + rtol * (sizes.max() if sizes.numel() else torch.zeros((), dtype=torch.float64))
 
 
-def _doubled(value: Any) -> Any:
-    """A copy of an argument in double precision; integers, bools and everything that is no number keep their type."""
+def _doubled(tensor: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """A copy of an argument in double precision; integers, bools and everything that is no number keep their type.
+
+    Args:
+        tensor: makes the copy of a tensor.
+        value: the argument.
+    """
     if isinstance(value, torch.Tensor):
-        return _doubled_tensor(value)
+        return tensor(value)
     if isinstance(value, torch.dtype):
         return _double(value)
     if isinstance(value, list | tuple):
-        return type(value)(_doubled(item) for item in value)
+        return type(value)(_doubled(tensor, item) for item in value)
     return value
 
 
-def _doubled_tensor(tensor: torch.Tensor) -> torch.Tensor:
+def _without_gaps(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a tensor in double precision, which is contiguous unless the tensor is dense.
+
+    A kernel that takes its arguments for contiguous ones thus has a reference that is right.
+    """
+    return tensor.to(_double(tensor.dtype))
+
+
+def _with_storage(tensor: torch.Tensor) -> torch.Tensor:
     """A copy of a tensor in double precision with its strides, on a copy of its whole storage.
 
-    ``Tensor.to`` drops what a storage holds besides the elements; an operator that addresses the storage would then leave it.
+    An operator that addresses the storage would otherwise leave it.
     """
     dtype = _double(tensor.dtype)
     has_own_storage = is_strided(tensor) and is_plain(tensor) and torch._C._has_storage(tensor) and not tensor._is_zerotensor()
