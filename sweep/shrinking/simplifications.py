@@ -91,20 +91,29 @@ def _shortest_dimensions(draft: Draft) -> Iterator[Edit]:
 
 
 def _shorter_dimensions(draft: Draft) -> Iterator[Edit]:
-    """All dimensions of one length are cut, with or without the numbers that are equal to it; then one by one."""
+    """All dimensions of one length are cut, with or without the numbers equal to it; those of an only tensor one by one."""
     for old in sorted(_sizes(draft), reverse=True):
         for length in dict.fromkeys((*_LENGTHS, old - 1)):
             if 0 < length < old:
                 change = partial(_replaced, {old}, length)
                 yield partial(_cut, draft, change, change)
                 yield partial(_cut, draft, change, _same)
-    tensors = draft.tensors()
-    for at, tensor in enumerate(tensors):
-        for dim, old in enumerate(tensor.shape if is_resizable(tensor) else ()):
+    for tensor in _only(draft):
+        for dim, old in enumerate(tensor.shape):
             for length in _LENGTHS:
                 if length < old:
                     size = [length if other == dim else n for other, n in enumerate(tensor.shape)]
-                    yield partial(_with_tensor, draft, tensors[at], partial(cut, size=size))
+                    yield partial(_with_tensor, draft, tensor, partial(cut, size=size))
+
+
+def _only(draft: Draft) -> list[torch.Tensor]:
+    """The tensor that can be changed by itself: the only one.
+
+    Sizes of several tensors go together in ways that only the kernel knows. One that does not check them leaves their memory, and
+    what it then returns is chance.
+    """
+    tensors = [tensor for tensor in draft.tensors() if is_resizable(tensor)]
+    return tensors if len(tensors) == 1 else []
 
 
 def _sizes(draft: Draft) -> set[int]:
@@ -160,12 +169,12 @@ def _fewest_dimensions(draft: Draft) -> Iterator[Edit]:
 
 
 def _fewer_dimensions(draft: Draft) -> Iterator[Edit]:
-    """One dimension less in the tensors that have most, or in one tensor."""
+    """One dimension less in the tensors that have most, or in an only tensor."""
     rank = _rank(draft)
     for dim in reversed(range(1, rank)):
         yield partial(_without, draft, dim, rank)
-    for tensor in draft.tensors():
-        for dim in range(tensor.dim() if is_resizable(tensor) else 0):
+    for tensor in _only(draft):
+        for dim in range(tensor.dim()):
             yield partial(_with_tensor, draft, tensor, partial(without, dim=dim))
 
 
