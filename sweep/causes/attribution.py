@@ -173,7 +173,7 @@ class Attribution:
         args, kwargs = arguments()
         try:
             result = op(*args, **kwargs)
-        except Exception:
+        except Exception:  # a refusal is an answer too
             return comparison.of_refusal()
         return comparison.with_actual(Outcome(args, kwargs, result))
 

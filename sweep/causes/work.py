@@ -212,6 +212,7 @@ class _Asked:
     def _of_kernel(self, arguments: Callable[[], Arguments]) -> Attributed:
         """The kernel that a real call runs: that of the first operator inside a composite one with the same kind of finding."""
         if self._question.crossref == CALL:
+            # What it raises is the finding; which operator was running has been reported by then.
             with no_gradients(self._name), suppress(Exception), _Reporting(self._name, self._report):
                 args, kwargs = arguments()
                 self._op(*args, **kwargs)
