@@ -32,6 +32,10 @@ def parent():
     return os.getppid()
 
 
+def cpu_seconds():
+    return time.process_time()
+
+
 def variables(names):
     return {name: os.environ.get(name) for name in names}
 
