@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,6 +91,88 @@ def test_a_write_behind_a_result_is_reported():
     assert findings(op, call(op, torch.ones(3))) == [("bounds", "writes past output 0", 1)]
 
 
+def define_with_out(name, kernel, outs=1, out_kernel=None):
+    """A functional operator with an index and its out= overload, which run a kernel on results of the size of ``x``.
+
+    The results of the functional one lie amid other memory that belongs to nobody, so that it harms nothing.
+    """
+    arguments, names = "Tensor x, Tensor index", [f"out{at}" for at in range(outs)]
+    made = []
+
+    def functional(x, index):
+        made.append(index.tolist())
+        memory = [np.zeros(4096, np.uint8) for _ in names]
+        results = [torch.frombuffer(each, dtype=x.dtype, offset=2048, count=x.numel()) for each in memory]
+        kernel(x, index, *results)
+        return results[0] if outs == 1 else tuple(results)
+
+    def out(x, index, **results):
+        (out_kernel or kernel)(x, index, *results.values())
+        return results["out0"] if outs == 1 else tuple(results.values())
+
+    declared = ", ".join(f"Tensor({letter}!) {name}" for letter, name in zip("abc", names, strict=False))
+    returned = ", ".join(f"Tensor({letter}!)" for letter in "abc"[:outs])
+    planted.library.define(f"bounds_{name}({arguments}) -> ({', '.join(['Tensor'] * outs)})")
+    planted.library.define(f"bounds_{name}.out({arguments}, *, {declared}) -> ({returned})")
+    planted.library.impl(f"bounds_{name}", functional, "CPU")
+    planted.library.impl(f"bounds_{name}.out", out, "CPU")
+    return getattr(torch.ops.sweep_planted, f"bounds_{name}").default, made
+
+
+def scatters(value, *, adds=False, checks=False):
+    """A kernel that writes to the elements of its last result that an index names."""
+
+    def kernel(x, index, *results):
+        for result in results:
+            result.zero_()
+        for each in index.tolist():
+            if checks and not 0 <= each < x.numel():
+                raise IndexError("out of range")
+            element = at(results[-1], each)
+            element.value = element.value + value if adds else value
+
+    return kernel
+
+
+@pytest.mark.parametrize("recorded", [Recorded.RETURNED, Recorded.OUT_OF_BOUNDS])
+def test_a_write_far_outside_of_a_result_is_reported(recorded):
+    op, made = define_with_out(f"scatters_unchecked_{recorded.name}", scatters(5.0))
+    for index, expected in ((78, "writes past output 0"), (-75, "writes before output 0"), (2, None)):
+        made.clear()
+        one = call(op, torch.ones(3), torch.tensor([0, index]), recorded=recorded)
+        assert findings(op, one, crossrefs=["bounds"]) == ([("bounds", expected, 1)] if expected else []), index
+        if expected and recorded is Recorded.OUT_OF_BOUNDS:
+            assert [0, index] not in made, "made where it ruins memory"
+
+
+@pytest.mark.parametrize("recorded", [Recorded.RETURNED, Recorded.OUT_OF_BOUNDS])
+def test_a_kernel_that_checks_its_index_is_silent(recorded):
+    op, _ = define_with_out(f"scatters_checked_{recorded.name}", scatters(5.0, checks=True))
+    for index in (0, 2):
+        assert findings(op, call(op, torch.ones(3), torch.tensor([0, index]), recorded=recorded), crossrefs=["bounds"]) == []
+
+
+def test_a_zero_that_is_written_far_outside_of_a_result_is_seen_as_is_a_number_that_is_added():
+    for name, kernel in (("writes_zeros", scatters(0.0)), ("adds", scatters(5.0, adds=True))):
+        op, _ = define_with_out(name, kernel)
+        one = call(op, torch.ones(3), torch.tensor([78]))
+        assert findings(op, one, crossrefs=["bounds"]) == [("bounds", "writes past output 0", 1)], name
+
+
+def test_the_output_outside_of_which_is_written_is_named():
+    op, _ = define_with_out("scatters_to_second", scatters(5.0), outs=2)
+    one = call(op, torch.ones(3), torch.tensor([78]))
+    assert findings(op, one, crossrefs=["bounds"]) == [("bounds", "writes past output 1", 1)]
+
+
+def test_what_only_the_out_overload_does_to_an_argument_is_not_the_functional_one_s():
+    def writes_to_argument(x, index, result):
+        at(x, x.numel()).value = 5.0
+
+    op, _ = define_with_out("writes_past_argument_in_out", scatters(5.0), out_kernel=writes_to_argument)
+    assert findings(op, call(op, torch.ones(3), torch.tensor([1])), crossrefs=["bounds"]) == []
+
+
 def test_a_call_that_was_recorded_as_out_of_bounds_is_never_made_in_plain_memory():
     def kernel(x):
         address = at(x, -1)
@@ -146,6 +229,46 @@ def test_kernels_of_torch_that_leave_their_tensors_are_reported():
         typed = planted.encode(name, args, {}, device="cpu", source=f"{TYPED}torch.ops.{name}(...)")
         found = check(resolve(name), [typed], ["bounds"]).findings
         assert [(f.author, f.what) for f in found] == [("bounds", what)], name
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "what"),
+    [
+        (
+            "aten.nll_loss_backward.default",
+            (torch.ones(1), torch.zeros(1, 3), torch.tensor([7]), None, 0, -100, torch.tensor(1.0)),
+            "writes past output 0",
+        ),
+        (
+            "aten.adaptive_max_pool2d_backward.default",
+            (torch.ones(1, 1, 1), torch.ones(1, 4, 4), torch.tensor([[[-5]]])),
+            "writes before output 0",
+        ),
+        (
+            "aten.max_pool2d_with_indices_backward.default",
+            (torch.ones(1, 1, 1), torch.ones(1, 4, 4), [4, 4], [4, 4], [0, 0], [1, 1], False, torch.tensor([[[99]]])),
+            "writes past output 0",
+        ),
+        (
+            "aten.max_pool3d_with_indices_backward.default",
+            (
+                torch.ones(1, 1, 1, 1),
+                torch.ones(1, 2, 4, 4),
+                [2, 4, 4],
+                [2, 4, 4],
+                [0] * 3,
+                [1] * 3,
+                False,
+                torch.tensor([[[[90]]]]),
+            ),
+            "writes past output 0",
+        ),
+    ],
+)
+def test_kernels_of_torch_that_take_an_index_far_outside_of_their_result_are_reported(name, args, what):
+    recorded = planted.encode(name, args, {}, device="cpu", source="test")
+    found = check(resolve(name), [replace(recorded, recorded=Recorded.OUT_OF_BOUNDS)], ["bounds"]).findings
+    assert [(f.author, f.what) for f in found] == [("bounds", what)]
 
 
 def test_on_an_accelerator_it_does_not_apply():

@@ -1,9 +1,10 @@
 """Crossref ``bounds``: whether a kernel reads or writes memory outside of its tensors.
 
 The call is made between redzones (see ``common.bounds_check``); one that no recording has made in plain memory, before it is made
-there. The memory of a result, which the kernel allocates itself, has no redzones. Of that only the bytes up to the end of its
-chunk of the allocator are looked at, so a write further away, or behind a result whose size is just that of its chunk, goes
-unnoticed, and so does every read.
+there. The memory of a result, which the kernel allocates itself, has no redzones: only the bytes up to the end of its chunk of
+the allocator are looked at. Where an index may lead outside of it, and the overload has an out= overload with the same kernel,
+that is called on out tensors between redzones (see ``common.out_calls``). Any other write before a result, further behind it, or
+behind one whose size is just that of its chunk, goes unnoticed, and so does every read.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sweep.calls.tensors import is_plain, is_strided
 from sweep.crossref.common import protocol
 from sweep.crossref.common.bounds_check import Answer, BoundsCheck, NoAnswer, Refusal
 from sweep.crossref.common.comparison import Outcome
+from sweep.crossref.common.out_calls import OutCalls
 from sweep.crossref.common.protocol import CHANGES_STATE, Arguments, DoesNotApply, NoPrediction, PreparedCall, Shared
 from sweep.crossref.common.snapshot import memory_of
 from sweep.findings.finding import WHOLE, Mismatch, Place, Population
@@ -55,6 +57,7 @@ class CrossRef(protocol.CrossRef):
     def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:
         self._name = qualified_name(op._name)
         self._check = BoundsCheck(self._name, op, self._inspect)
+        self._out_calls = OutCalls(op)
         self._overrun: list[int] = []
         self._byte = 0
         with super().opened(op, shared):
@@ -69,6 +72,9 @@ class CrossRef(protocol.CrossRef):
         if any(isinstance(leaf, torch.Tensor) and leaf.numel() > _LARGEST for leaf in tree_leaves(call.arguments())):
             raise DoesNotApply(f"every call has a tensor of more than {_LARGEST} elements")
         with self.shared.prediction("between redzones"):
+            written = self._out_calls.written(call)
+            if written:  # what lies there in the allocator's memory, the call itself would ruin
+                return [_mismatch(Place(output=at), Access.WRITE, edge) for at, edge in written]
             try:
                 answers, overrun = self._answers(call)
                 if any(isinstance(answer, Refusal) and answer.is_about_memory for answer in answers):

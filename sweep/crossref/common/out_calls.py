@@ -1,0 +1,151 @@
+"""Calls of an out= overload in place of the functional one, on out tensors between redzones: whether it writes outside of these.
+
+A functional overload allocates its results itself, and there is no redzone around those. Its out= overload runs the same kernel
+on memory that it is given. Some do not: torchgen has written them, and they call the functional one and copy its result.
+
+Only a call that may have an index is made so: one with an integer tensor beside another tensor, of an operator that is not
+pointwise. An index may hold anything and lead a kernel anywhere. What else decides where it writes, sizes and options, recorded
+calls of the out= overload have too. One of 25 calls is made so; with all that can be it were one of 4.
+
+What else such a call shows, as a read outside of an argument, belongs to the out= overload, which has calls of its own. A read
+outside of a result is not looked for: a kernel reads there only what it adds to.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from sweep.calls import redzones
+from sweep.calls.redzones import Filling, WritesOutside
+from sweep.calls.tensors import is_plain, is_strided
+from sweep.crossref.common.layout_operators import is_about_layout
+from sweep.crossref.common.protocol import PreparedCall
+from sweep.findings.kind import Edge
+from sweep.operators.functional_form import functional_of
+from sweep.operators.inventory import kind_of, qualified_name
+from sweep.operators.overload import OverloadKind
+from sweep.operators.required_state import no_gradients
+from sweep.operators.schema import by_name, written_names
+
+#: Dtypes of indices.
+_INDICES = frozenset({torch.int32, torch.int64})
+
+
+@functools.cache
+def out_of(op: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
+    """The out= overload that runs the kernel of a functional one; ``None`` if there is none.
+
+    >>> out_of(torch.ops.aten.index_select.default)
+    <OpOverload(op='aten.index_select', overload='out')>
+    """
+    if kind_of(op) is not OverloadKind.FUNCTIONAL or is_about_layout(op):
+        return None
+    namespace, _, name = op._schema.name.partition("::")
+    packets = [getattr(getattr(torch.ops, namespace), each, None) for each in (name, f"{name}_out")]
+    candidates = [getattr(packet, each) for packet in packets if packet is not None for each in sorted(packet.overloads())]
+    return next((out for out in candidates if _writes_itself(out) and functional_of(out) is op), None)
+
+
+def _writes_itself(op: torch._ops.OpOverload) -> bool:
+    return kind_of(op) is OverloadKind.OUT and torch.Tag.generated not in op.tags
+
+
+class OutCalls:
+    """Calls of the out= overload of a functional one.
+
+    Args:
+        op: the functional overload.
+    """
+
+    def __init__(self, op: torch._ops.OpOverload) -> None:
+        self._op = op
+        self._out = None if torch.Tag.pointwise in op.tags else out_of(op)
+
+    def written(self, call: PreparedCall) -> list[tuple[int, Edge]]:
+        """The outputs outside of whose memory a call writes, each with the side; the members of a list count as outputs.
+
+        A call that was not made yet is not made here either, since it may ruin what lies there.
+        """
+        if self._out is None or not _indices(call.arguments()):
+            return []
+        result = self._result(call)
+        outputs = result if isinstance(result, list | tuple) else [result]
+        if not outputs or not all(map(_has_memory_of_its_own, outputs)):
+            return []
+        found: dict[tuple[int, Edge], None] = {}
+        for filling in Filling:  # zeros do not show a zero that is written, and poison no number that is added
+            outs = [_zeros_like(output) for output in outputs]
+            values = self._arguments(call, outs, is_list=isinstance(result, list))
+            found |= dict.fromkeys(self._changed(values, outs, filling))
+        return list(found)
+
+    def _result(self, call: PreparedCall) -> Any:
+        """What the functional overload returns, as far as its metadata goes; ``None`` if it is not known.
+
+        Of a call that was not made, the result is that with zeros as indices: they are in range for a kernel.
+        """
+        if not call.is_unmade:
+            return None if call.returned is None else call.returned.result
+        try:
+            with redzones.protected(call.arguments()) as (args, kwargs):
+                for index in _indices((args, kwargs)):
+                    _bytes(index).zero_()
+                with no_gradients(qualified_name(self._op._name)):
+                    return self._op(*args, **kwargs)
+        except BaseException:  # zeros are refused, or lead it out of bounds
+            return None
+
+    def _arguments(self, call: PreparedCall, outs: Sequence[torch.Tensor], *, is_list: bool) -> dict[str, Any]:
+        """The arguments of the out= overload by name."""
+        assert self._out is not None, "there are no calls without"
+        accepted = {argument.name for argument in self._out._schema.arguments}
+        values = {name: value for name, value in by_name(self._op, *call.arguments()).items() if name in accepted}
+        names = written_names(self._out)
+        return values | ({names[0]: list(outs)} if is_list else dict(zip(names, outs, strict=True)))
+
+    def _changed(self, values: Mapping[str, Any], outs: Sequence[torch.Tensor], filling: Filling) -> list[tuple[int, Edge]]:
+        """The out tensors whose redzones the out= overload changes, by position; none if it refuses the call."""
+        assert self._out is not None, "there are no calls without"
+        try:
+            with redzones.between(values, filling) as moved, no_gradients(qualified_name(self._out._name)):
+                self._out(**moved)
+        except WritesOutside as error:
+            storages = redzones.movable(values)
+            position = {out.untyped_storage()._cdata: at for at, out in enumerate(outs)}
+            owners = [(position.get(storages[redzone.storage]), redzone.edge) for redzone in error.redzones]
+            return [(at, edge) for at, edge in owners if at is not None]
+        except BaseException:  # memory between redzones cannot be resized, for one
+            return []
+        return []
+
+
+def _indices(arguments: Any) -> list[torch.Tensor]:
+    """The tensors of a call that may hold indices into others: integers, if there is another tensor."""
+    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
+    return [tensor for tensor in tensors if tensor.dtype in _INDICES and is_strided(tensor)] if len(tensors) > 1 else []
+
+
+def _has_memory_of_its_own(output: Any) -> bool:
+    """Whether an output fills its memory, as an out tensor with the same metadata does."""
+    if not isinstance(output, torch.Tensor) or not is_plain(output) or not is_strided(output) or output._is_zerotensor():
+        return False
+    if output.is_conj() or output.is_neg() or output.storage_offset():
+        return False
+    return output.untyped_storage().nbytes() == _zeros_like(output).untyped_storage().nbytes()
+
+
+def _zeros_like(output: torch.Tensor) -> torch.Tensor:
+    """Zeros with the metadata of an output, on as little memory as they need."""
+    zeros = torch.empty_strided(output.shape, output.stride(), dtype=output.dtype)
+    _bytes(zeros).zero_()  # an expanded tensor refuses it
+    return zeros
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """The memory of a tensor."""
+    return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
