@@ -12,6 +12,9 @@ import torch
 from sweep import crossref
 from sweep.calls.call import Recorded
 from sweep.calls.parsing import TYPED
+from sweep.crossref.common.comparison import Outcome
+from sweep.crossref.common.out_calls import OutCalls, out_of
+from sweep.crossref.common.protocol import PreparedCall
 from sweep.findings.finding import Status
 from sweep.operators.inventory import resolve
 from tests import planted
@@ -165,6 +168,42 @@ def test_the_output_outside_of_which_is_written_is_named():
     assert findings(op, one, crossrefs=["bounds"]) == [("bounds", "writes past output 1", 1)]
 
 
+def test_the_members_of_a_list_are_outputs():
+    planted.library.define("bounds_list(Tensor x, Tensor index) -> Tensor[]")
+    planted.library.define("bounds_list.out(Tensor x, Tensor index, *, Tensor(a!)[] out) -> ()")
+    planted.library.impl("bounds_list", lambda x, index: [x.clone(), x.clone()], "CPU")
+    planted.library.impl("bounds_list.out", lambda x, index, out: scatters(5.0)(x, index, *out), "CPU")
+    op = torch.ops.sweep_planted.bounds_list.default
+    one = call(op, torch.ones(3), torch.tensor([78]))
+    assert findings(op, one, crossrefs=["bounds"]) == [("bounds", "writes past output 1", 1)]
+
+
+def test_a_result_on_more_memory_than_an_out_tensor_has_says_nothing():
+    def writes_one_past(x, index, *, out):
+        at(out, out.numel()).value = 5.0
+        return out
+
+    planted.library.define("bounds_roomy(Tensor x, Tensor index) -> Tensor")
+    planted.library.define("bounds_roomy.out(Tensor x, Tensor index, *, Tensor(a!) out) -> Tensor(a!)")
+    planted.library.impl("bounds_roomy", lambda x, index: x.new_zeros(8)[:3], "CPU")
+    planted.library.impl("bounds_roomy.out", writes_one_past, "CPU")
+    op = torch.ops.sweep_planted.bounds_roomy.default
+    assert findings(op, call(op, torch.ones(3), torch.tensor([1])), crossrefs=["bounds"]) == []
+
+
+def test_an_out_overload_is_called_only_if_it_has_a_kernel_of_its_own_and_there_may_be_an_index():
+    aten = torch.ops.aten
+    assert out_of(aten.max_pool3d_with_indices_backward.default) is aten.max_pool3d_with_indices_backward.grad_input
+    assert out_of(aten.bincount.default) is None, "written by torchgen"
+    assert out_of(aten.scatter_.src) is None, "writes to its argument, which has redzones"
+    x, index, asked = torch.ones(3), torch.tensor([0]), []
+    op, _ = define_with_out("counts_out", scatters(5.0), out_kernel=lambda *args: asked.append(args))
+    for args, expected in (((x, index), 2), ((x, index.int()), 2), ((x, x), 0), ((x, index.bool()), 0)):
+        asked.clear()
+        OutCalls(op).written(PreparedCall(op, lambda args=args: (list(args), {}), Outcome(args, {}, torch.zeros(3))))
+        assert len(asked) == expected, args
+
+
 def test_what_only_the_out_overload_does_to_an_argument_is_not_the_functional_one_s():
     def writes_to_argument(x, index, result):
         at(x, x.numel()).value = 5.0
@@ -237,6 +276,16 @@ def test_kernels_of_torch_that_leave_their_tensors_are_reported():
         (
             "aten.nll_loss_backward.default",
             (torch.ones(1), torch.zeros(1, 3), torch.tensor([7]), None, 0, -100, torch.tensor(1.0)),
+            "writes past output 0",
+        ),
+        (
+            "aten.nll_loss2d_backward.default",
+            (torch.ones(1, 1, 1), torch.zeros(1, 3, 1, 1), torch.tensor([[[70]]]), None, 0, -100, torch.tensor(1.0)),
+            "writes past output 0",
+        ),
+        (
+            "aten.adaptive_max_pool3d_backward.default",
+            (torch.ones(1, 1, 1, 1), torch.ones(1, 1, 4, 4), torch.tensor([[[[40]]]])),
             "writes past output 0",
         ),
         (

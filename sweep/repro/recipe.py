@@ -97,8 +97,10 @@ def recipe_of(finding: KnownFinding) -> Recipe:
         case "equivalence":
             return _equivalence(finding, settings)
         case "bounds":
-            if finding.what.rpartition(" ")[0].endswith(" output"):
-                raise NoRecipe("memory behind a result belongs to torch's allocator")
+            if finding.what.rpartition(" ")[0].endswith(" output"):  # whose memory is the allocator's: that of an out= tensor
+                late = {"OP": "out_overload()", "arguments": "with_outs"}
+                given = {"FUNCTIONAL": "OP", "given": "arguments"}
+                return Recipe(("values", "results", "bounds"), given, late, (_PYTREE,))
             return Recipe(("values", "bounds"), imports=(_PYTREE,))
         case other:
             return _call(finding, settings) if other == CALL else _unknown(other)
