@@ -8,7 +8,8 @@ pointwise. An index may hold anything and lead a kernel anywhere. What else deci
 calls of the out= overload have too. One of 25 calls is made so; with all that can be it were one of 4.
 
 What else such a call shows, as a read outside of an argument, belongs to the out= overload, which has calls of its own. A read
-outside of a result is not looked for: a kernel reads there only what it adds to.
+outside of a result is not looked for: a kernel reads there only what it adds to. A write beyond the redzone goes unnoticed, or it
+ends the process.
 """
 
 from __future__ import annotations
