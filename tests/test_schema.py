@@ -61,6 +61,30 @@ def test_a_hidden_view_is_reported():
     assert findings(op, (torch.ones(3),), crossrefs=["schema"]) == [("schema", "output 0 undeclared alias", 1)]
 
 
+def test_outputs_that_share_memory_with_each_other_are_reported():
+    def two_views(x):
+        new = x.clone()
+        return new, new.view(-1)
+
+    op = define("outputs", "(Tensor x) -> (Tensor, Tensor)", two_views, two_views)
+    assert findings(op, (torch.ones(2, 3),), crossrefs=["schema"]) == [("schema", "output 1 undeclared alias", 1)]
+    assert findings(op, (torch.ones(0, 3),), crossrefs=["schema"]) == [], "there is nothing to be shared"
+
+
+def test_outputs_that_share_memory_as_the_schema_declares_are_not_reported():
+    def two_views(x):
+        return x[:1], x.view(-1)
+
+    op = define("declared", "(Tensor(a) x) -> (Tensor(a), Tensor(a))", two_views, two_views)
+    assert findings(op, (torch.ones(2, 3),), crossrefs=["schema"]) == []
+
+
+def test_memory_of_an_argument_is_reported_once_for_each_output():
+    op = define("both", "(Tensor x) -> (Tensor, Tensor)", lambda x: (x[:1], x[1:]), lambda x: (x[:1], x[1:]))
+    found = findings(op, (torch.ones(2),), crossrefs=["schema"])
+    assert found == [("schema", f"output {at} undeclared alias", 1) for at in (0, 1)]
+
+
 def test_a_promised_write_that_never_comes_is_reported_once_no_call_refutes_it():
     def writes_if_large(x, y):
         if x.numel() > 3:

@@ -6,6 +6,7 @@ it consists of. Upstream has ``torch._subclasses.schema_check_mode``, which comp
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class CrossRef(protocol.CrossRef):
 
     def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
         arguments = _arguments(call)
-        return [*self._writes(call, arguments), *_aliases(call, arguments)]
+        return [*self._writes(call, arguments), *_aliases(call, arguments), *_aliases_of_outputs(call, arguments)]
 
     def _writes(self, call: PreparedCall, arguments: Sequence[_Tensors]) -> Iterator[Mismatch]:
         """Writes that the schema does not declare, and what every call says about those that it declares."""
@@ -139,6 +140,19 @@ def _aliases(call: PreparedCall, arguments: Sequence[_Tensors]) -> Iterator[Mism
                 claim = Claim.REFUTED if is_shared else Claim.UNLESS_REFUTED
                 text = f"shares memory with argument {argument.key}"
                 yield Mismatch(place, SchemaFault.NEVER_SHARED, None, text, "new memory", claim)
+
+
+def _aliases_of_outputs(call: PreparedCall, arguments: Sequence[_Tensors]) -> Iterator[Mismatch]:
+    """Memory that two return values share, is new, and is not declared so.
+
+    Memory of an argument is left out: what it may be shared with is judged by that argument.
+    """
+    known = {storage for argument in arguments for storage in argument.storages}
+    for (first, one), (at, other) in itertools.combinations(_outputs(call), 2):
+        is_shared = one.has_elements and other.has_elements and not (one.storages & other.storages) <= known
+        if is_shared and not other.may_share(one):
+            text = f"shares memory with output {first}"
+            yield Mismatch(Place(output=at), SchemaFault.UNDECLARED_ALIAS, None, "new memory", text)
 
 
 def _arguments(call: PreparedCall) -> list[_Tensors]:
