@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from sweep import expect
-from sweep.causes import causes_file
-from sweep.causes.answer import Answer, Fault, Function, Question, Role
+from sweep.causes import causes_file, native_functions
+from sweep.causes.answer import Answer, Function, Question, Role
 from sweep.causes.cause import Causes, grouped, together
 from sweep.causes.work import answer
 from sweep.errors import CausesError
 from sweep.expect.expect_file import ExpectFile
+from sweep.findings.kind_class import KindClass
 from sweep.operators.inventory import qualified_name
 from tests.planted import define, library
 from tests.whole_runs import ROOT
@@ -81,7 +82,7 @@ def test_a_wrong_meta_function_is_named():
     found = asked(name, "fake", "output 0 strides[0]", f"torch.ops.{name}({ONES})")
     line = transposing_meta.__code__.co_firstlineno
     assert (found.function.name, found.function.line, found.function.role) == ("transposing_meta", line, Role.PYTHON)
-    assert (found.fault, found.operator) == (Fault.METADATA, "")
+    assert found.inside == ""
 
 
 @pytest.mark.parametrize("crossref", ["fake", "functionalize"])
@@ -89,21 +90,21 @@ def test_of_a_composite_operator_the_first_wrong_one_inside_is_named(crossref):
     name, inner = qualified_name(composite()._name), qualified_name(transposing()._name)
     what = f"inside {inner} output 0 strides[0]" if crossref == "functionalize" else "output 0 strides[0]"
     found = asked(name, crossref, what, f"torch.ops.{name}({ONES})")
-    assert (found.function.name, found.operator) == ("transposing_meta", inner)
+    assert (found.function.name, found.inside) == ("transposing_meta", inner)
 
 
 def test_a_meta_function_that_raises_is_named():
     op = define("causes_raising", "(Tensor x) -> Tensor", lambda x: x.clone(), raising_meta)
     name = qualified_name(op._name)
     found = asked(name, "fake", "fake raises LookupError", f"torch.ops.{name}({ONES})")
-    assert (found.function.name, found.fault) == ("raising_meta", Fault.RAISES)
+    assert found.function.name == "raising_meta"
 
 
 def test_a_meta_function_that_accepts_what_the_kernel_refuses_is_named():
     op = define("causes_accepting", "(Tensor x) -> Tensor", refusing_kernel, accepting_meta)
     name = qualified_name(op._name)
     found = asked(name, "validation", "accepts what raises ValueError", f"torch.ops.{name}({ONES})", "fake")
-    assert (found.function.name, found.fault) == ("accepting_meta", Fault.ACCEPTS)
+    assert found.function.name == "accepting_meta"
 
 
 def test_what_an_example_does_not_show_has_no_cause():
@@ -129,7 +130,22 @@ def of_torch(name, title):
         ("aten.special_i1.out", "fake: output 0 strides[0]", Role.PYTHON, "out_wrapper"),
         ("aten._masked_softmax_backward.out", "fake: output 0 rank", Role.GENERATED, "gen_composite_out_kernel"),
         ("aten.glu_backward.default", "unbacked: unbacked raises GuardOnDataDependentSymNode", Role.PYTHON, "glu_backward"),
-        ("aten._log_softmax.out", "equivalence[out=]: output 0 value", Role.KERNEL, "aten._log_softmax.default"),
+        ("aten.add.Tensor", "equivalence[positions]: output 0 value", Role.KERNEL, "aten.add.Tensor"),
+        ("aten.bincount.default", "fake: output 0 dtype", Role.PYTHON, "bincount"),
+        (
+            "aten._amp_update_scale_.default",
+            "validation[fake]: accepts what raises RuntimeError",
+            Role.GENERATED,
+            "RegisterDispatchKey.gen_unstructured",
+        ),
+        (
+            "aten._fused_adam.out",
+            "schema: argument grads declared write, never written",
+            Role.GENERATED,
+            "gen_composite_out_kernel",
+        ),
+        ("aten.dropout.default", "schema: output 0 undeclared alias", Role.TAG, "maybe_aliasing_or_mutating"),
+        ("c10d.allreduce_.default", "schema: output 0 undeclared alias", Role.REGISTERED, "schemas of c10d CPU kernels"),
     ],
 )
 def test_functions_of_torch(name, title, role, function):
@@ -138,14 +154,67 @@ def test_functions_of_torch(name, title, role, function):
     assert (found.function.role, found.function.name) == (role, function)
 
 
-def test_a_guard_in_cpp_is_named_by_the_cpp_function():
+@pytest.mark.parametrize(
+    ("name", "title", "function"),
+    [
+        ("aten._log_softmax.out", "equivalence[out=]: output 0 value", "at::native::structured_log_softmax_cpu_out::impl"),
+        ("aten.unfold_backward.default", "bounds: reads past argument 0", "at::native::unfold_backward"),
+        ("aten.unfold_backward.out", "bounds: reads past argument 0", "at::native::unfold_backward"),
+        ("aten.atleast_2d.Sequence", "schema: output 0 undeclared alias", "at::native::atleast_2d"),
+        ("aten.kron.default", "unbacked: unbacked raises GuardOnDataDependentSymNode", "at::native::kron"),
+        # What eager writes to an out tensor that is not contiguous is wrong, and the decomposition is right.
+        ("aten._softmax.out", "decomposition: output 0 value", "at::native::structured_softmax_cpu_out::impl"),
+        # Its arguments have the dispatch key of dense tensors, and it is for sparse ones.
+        (
+            "aten._sparse_coo_tensor_with_dims_and_tensors.default",
+            "schema: output 0 undeclared alias",
+            "at::native::new_with_dims_and_tensor_sparse_symint",
+        ),
+    ],
+)
+def test_functions_of_torch_in_cpp(name, title, function):
+    found = of_torch(name, title)
+    assert found.unknown == ""
+    assert (found.function.role, found.function.name) == (Role.CPP, function)
+
+
+def test_what_raises_with_symbolic_sizes_in_a_structured_kernel_is_what_calls_it_and_the_kernel_is_named():
     found = of_torch("aten.argmax.out", "unbacked: unbacked raises GuardOnDataDependentSymNode")
-    assert (found.function.role, found.function.name) == (Role.CPP, "at::meta::structured_argmax::meta")
+    assert (found.function.role, found.function.name) == (Role.GENERATED, "StructuredRegisterDispatchKey")
+    assert found.inside == "at::meta::structured_argmax::meta"
+
+
+YAML = """\
+- func: f(Tensor self) -> Tensor
+  structured_delegate: f.out
+  dispatch:
+    SparseCPU, SparseCUDA: f_sparse  # a comment
+
+- func: f.out(Tensor self, *, Tensor(a!) out) -> Tensor(a!)
+  structured: True
+  dispatch:
+    CPU, CUDA: f_out
+
+- func: g.out(Tensor self, *, Tensor(a!) out) -> Tensor(a!)
+
+- func: h_(Tensor(a!) self) -> Tensor(a!)
+  dispatch:
+    CPU: h_cpu_
+  autogen: h, h.out
+"""
+
+
+def test_entries_of_native_functions():
+    natives = native_functions.parse(YAML)
+    assert (natives["f"].delegate, natives["f"].kernels) == ("f.out", {"SparseCPU": "f_sparse", "SparseCUDA": "f_sparse"})
+    assert natives["f.out"].delegate == "f.out"
+    assert natives["g.out"].kernel("CompositeImplicitAutograd") == "g_out", "the default of torchgen"
+    assert natives["h.out"] is natives["h"] is natives["h_"]
 
 
 def test_an_operator_inside_a_functionalized_one_is_named():
     found = of_torch("aten.dropout.default", "functionalize: inside aten.native_dropout.default output 1 dtype")
-    assert (found.function.name, found.operator) == ("native_dropout", "aten.native_dropout.default")
+    assert (found.function.name, found.inside) == ("native_dropout", "aten.native_dropout.default")
 
 
 # --- groups and the file -----------------------------------------------------------------------------------------------
@@ -158,28 +227,29 @@ def some_causes():
     return grouped(
         {
             "aten.mm.out": [
-                Answer("fake: output 0 strides[0]", META, Fault.METADATA),
-                Answer("fake: fake raises ValueError", META, Fault.RAISES),
+                Answer("fake: output 0 strides[0]", META),
+                Answer("fake: fake raises ValueError", META),
             ],
             "aten.mm.default": [
-                Answer("fake: output 0 strides[0]", META, Fault.METADATA),
-                Answer("functionalize: output 0 strides[0]", META, Fault.METADATA),
+                Answer("fake: output 0 strides[0]", META),
+                Answer("functionalize: output 0 strides[0]", META),
             ],
-            "aten.chain.default": [Answer("fake: output 0 strides[0]", META, Fault.METADATA, "aten.mm.default")],
+            "aten.chain.default": [Answer("fake: output 0 strides[0]", META, "aten.mm.default")],
             "aten.range.out": [
-                Answer("symbolic: symbolic raises RuntimeError", OTHER, Fault.SYMBOLIC),
-                Answer("fake: output 0 rank", None, None, unknown="its example does not show it"),
+                Answer("symbolic: symbolic raises RuntimeError", OTHER),
+                Answer("fake: output 0 rank", None, unknown="its example does not show it"),
             ],
         }
     )
 
 
-def test_findings_with_the_same_function_and_fault_have_one_cause():
+def test_findings_of_the_same_function_have_one_cause_with_their_kinds():
     [largest, *others] = some_causes().by_size()
-    assert (largest.function, largest.fault) == (META, Fault.METADATA)
-    assert (len(largest.findings), largest.count) == (3, 4)
+    assert (largest.function, len(largest.findings), largest.count) == (META, 3, 5)
+    assert largest.kinds == {KindClass.STRIDES: 3, KindClass.RAISES: 1}
+    assert largest.kinds_text == "strides 3, raises 1"
     assert largest.example == "aten.mm.default", "an overload that the function answers for itself"
-    assert {(cause.function, cause.fault) for cause in others} == {(META, Fault.RAISES), (OTHER, Fault.SYMBOLIC)}
+    assert [(cause.function, cause.kinds_text) for cause in others] == [(OTHER, "raises")]
 
 
 def test_a_cause_as_text():
@@ -205,9 +275,7 @@ def test_an_update_of_some_overloads_keeps_the_others():
 
 def test_causes_of_findings_that_are_gone_are_dropped():
     left = some_causes().of_titles({"aten.mm.out": {"fake: fake raises ValueError"}, "aten.range.out": {"fake: output 0 rank"}})
-    assert [(cause.fault, dict(cause.findings)) for cause in left.known] == [
-        (Fault.RAISES, {"aten.mm.out": {"fake: fake raises ValueError": ""}})
-    ]
+    assert [dict(cause.findings) for cause in left.known] == [{"aten.mm.out": {"fake: fake raises ValueError": ""}}]
     assert left.unknown == {"aten.range.out": {"fake: output 0 rank": "its example does not show it"}}
 
 
@@ -241,6 +309,12 @@ def test_nine_findings_of_ten_have_a_cause(checked_in):
     causes, _ = checked_in
     known = sum(cause.count for cause in causes.known)
     assert known > 0.9 * (known + sum(map(len, causes.unknown.values())))
+
+
+def test_there_is_about_one_cause_for_two_and_a_half_overloads(checked_in):
+    causes, _ = checked_in
+    overloads = {overload for cause in causes.known for overload in cause.findings}
+    assert len(causes.known) < len(overloads) / 2.5
 
 
 #: The functions of Python's syntax, and what Python calls those without a name.
@@ -296,5 +370,5 @@ def test_an_update_goes_on_behind_a_call_that_ends_its_process(tmp_path):
     assert done.returncode == 0, done.stderr
     after = causes_file.load(folder)
     assert after.titles()[crashing] == titles
-    assert after.text_of(crashing, "call: crash SIGSEGV").startswith("kernel of aten.avg_pool3d_backward")
+    assert after.text_of(crashing, "call: crash SIGSEGV").startswith("at::native::structured_avg_pool3d_backward_out_cpu::impl")
     assert after == before

@@ -20,6 +20,7 @@ CHILD = (
     "sweep.causes.decomposed",
     "sweep.causes.functionalized",
     "sweep.causes.naming",
+    "sweep.causes.native_functions",
     "sweep.causes.tracer",
     "sweep.causes.work",
     "sweep.crossref.",

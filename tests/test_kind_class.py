@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 
 from sweep import expect
-from sweep.expect.kind_class import KindClass, kind_class
 from sweep.expect.known import Standing
 from sweep.findings.ending import Ending, EndingKind
 from sweep.findings.kind import Access, Difference, Edge, LostValidation, OutOfBoundsAccess, SchemaFault, StateChange
+from sweep.findings.kind_class import KindClass, kind_class
 
 
 @pytest.mark.parametrize(
     ("kind", "wanted"),
     [
-        *((each, KindClass.OTHER) for each in (Difference.OUTPUTS, Difference.CONJ, Difference.LAYOUT)),
+        *((each, KindClass.OUTPUTS) for each in (Difference.OUTPUTS, Difference.CONTAINER)),
+        *((each, KindClass.LAYOUT) for each in (Difference.LAYOUT, Difference.CONJ, Difference.NEG)),
+        *((each, KindClass.TYPE) for each in (Difference.TYPE, Difference.DEVICE)),
         *((each, KindClass(each.value)) for each in (Difference.SIZE, Difference.DTYPE, Difference.RANK, Difference.ALIASING)),
         *((each, KindClass.SCHEMA) for each in SchemaFault),
         (StateChange(("threads",)), KindClass.STATE),

@@ -12,13 +12,15 @@ import sys
 import pytest
 
 from sweep import expect
+from sweep.causes.answer import Function, Role
+from sweep.causes.cause import Cause, Causes
 from sweep.errors import ReproError, UsageError
 from sweep.expect.verdict import Verdict
 from sweep.findings.finding import Result
 from sweep.findings.reason import Reason, ReasonKind
 from sweep.page import document, model
 from sweep.page.encode import encode
-from sweep.page.model import Cause, Status
+from sweep.page.model import Status
 from sweep.page.scripts import FIRST_MARKER, fields_of, filled, skeleton_of
 from sweep.report import run_jsonl
 from sweep.report.model import Row, Run, RunInfo
@@ -114,12 +116,12 @@ def test_nothing_that_people_or_torch_write_becomes_markup(tmp_path):
     folder = results(tmp_path, r2_13_cpu={"aten.abs.default": FINDING, "aten.add.Tensor": f"not called: {NASTY}\n"})
     note = f"[aten.abs.default]\nreason = '''{NASTY}'''\n"
     (folder / "notes.toml").write_text(note)
-    cause = Cause(NASTY, NASTY, 1, NASTY, {"aten.abs.default": ["fake: output 0 strides[0]"]}, "aten.abs.default")
+    cause = Cause(Function(NASTY, 1, NASTY, Role.PYTHON), {"aten.abs.default": {"fake: output 0 strides[0]": ""}})
     plain = Reader(document.render(model.read(results(tmp_path / "plain", r2_13_cpu={"aten.abs.default": "agrees\n"}))))
-    reader = Reader(document.render(model.read(folder, causes={"2.13/cpu": [cause]})))
+    reader = Reader(document.render(model.read(folder, causes={"2.13/cpu": Causes((cause,))})))
     assert len(reader.scripts) == len(plain.scripts) == 2
     assert [tag for tag, attributes in reader.elements if attributes.get("class") == "nasty"] == []
-    assert reader.text.count(NASTY) == 3  # of the cause: function, file and kind
+    assert reader.text.count(NASTY) == 2  # of the cause: function and file
     data = json.loads(reader.scripts[0])
     assert data["notes"][0][2] == NASTY
     assert f'"{NASTY}"' in data["strings"]  # the argument
@@ -151,14 +153,17 @@ def test_causes_are_ranked_and_without_any_there_is_no_section(tmp_path):
     folder = results(tmp_path, r2_13_cpu={"aten.abs.default": FINDING})
     assert "<h2>Causes</h2>" not in document.render(model.read(folder))
     title = "fake: output 0 strides[0]"
-    few = Cause("few", "a.py", 1, "dtype", {"aten.abs.default": [title]}, "aten.abs.default")
-    many = Cause("many", "", 0, "dtype", {"aten.a.b": [title], "aten.c.d": [title]}, "aten.a.b")
-    page = model.read(folder, causes={"2.13/cpu": [few, many]})
+    few = Cause(Function("a.py", 1, "few", Role.PYTHON), {"aten.abs.default": {title: ""}})
+    many = Cause(
+        Function("", 0, "at::many", Role.CPP), {"aten.a.b": {title: ""}, "aten.c.d": {title: "", "fake: output 0 dtype": ""}}
+    )
+    page = model.read(folder, causes={"2.13/cpu": Causes((few, many))})
     text = document.render(page)
     assert "<h2>Causes</h2>" in text
-    assert text.index(">many</a><small></small>") < text.index(">few</a><small>a.py:1</small>")
+    assert text.index(">at::many (C++)</a>") < text.index(">a.py:1 few</a>")
+    assert ">strides 2, dtype 1<" in text
     [encoded] = json.loads(encode(page))["folders"]
-    assert encoded["causes"] == ["many: dtype", "few, a.py:1: dtype"]
+    assert encoded["causes"] == ["at::many (C++)", "a.py:1 few"]
     assert encoded["causesOf"] == {"0": [1]}
 
 

@@ -9,6 +9,8 @@ import time
 import pytest
 
 from sweep import expect
+from sweep.causes.answer import Function, Role
+from sweep.causes.cause import Cause, Causes
 from sweep.page import document, model
 from sweep.repro import script
 from tests import browser
@@ -18,7 +20,7 @@ from tests.whole_runs import ROOT
 MAX_UNPOOL = "aten.max_unpool2d.default"
 
 #: A function that is said to be the cause of some findings.
-CAUSE = "meta_max_unpool2d"
+CAUSE = Function("", 0, "at::meta::max_unpool2d", Role.CPP)
 
 #: The rows that are in the document: name and status.
 ROWS = "[...document.querySelectorAll('#overloads .rows:not([hidden]) .row')].map((r) => [r.querySelector('.name').textContent, r.querySelector('.status').textContent])"  # noqa: E501
@@ -43,8 +45,8 @@ def html(tmp_path_factory):
         f"[{MAX_UNPOOL}]\nreason = '''{NASTY}'''\nissue = 'https://github.com/pytorch/pytorch/issues/1'\n"
         f"[{MAX_UNPOOL}.'fake: output 0 strides[1]']\nreason = 'zebra'\n"
     )
-    explained = {MAX_UNPOOL: ["fake: output 0 strides[1]", "decomposition: output 0 strides[1]"]}
-    causes = {"2.13/cpu": [model.Cause(CAUSE, "", 0, "strides", explained, MAX_UNPOOL)]}
+    explained = ["fake: output 0 strides[1]", "decomposition: output 0 strides[1]"]
+    causes = {"2.13/cpu": Causes((Cause(CAUSE, {MAX_UNPOOL: dict.fromkeys(explained, "")}),))}
     (folder / "page.html").write_text(document.render(model.read(folder, causes=causes)))
     return folder / "page.html"
 
@@ -167,11 +169,11 @@ def test_a_link_in_a_picture_filters_and_an_address_can_be_shared(page, html):
 
 def test_a_cause_leads_to_the_overloads_that_it_explains_and_back(page):
     page.run("document.querySelector('#causes th a').click()")
-    until(page, "document.querySelector('#filters [name=cause]').value", f"{CAUSE}: strides")
+    until(page, "document.querySelector('#filters [name=cause]').value", str(CAUSE))
     assert [name for name, _ in page.run(ROWS)] == [MAX_UNPOOL]
     page.run("document.querySelector('#overload-list button').click()")
     texts = page.run("[...document.querySelectorAll('.finding')].map((f) => f.textContent)")
-    assert [f"Cause: {CAUSE}: strides" in text for text in texts] == [True, True, False]
+    assert [f"Cause: {CAUSE}" in text for text in texts] == [True, True, False]
 
 
 # --- a row -------------------------------------------------------------------------------------------------------------

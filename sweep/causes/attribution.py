@@ -21,13 +21,14 @@ from torch.utils._pytree import tree_leaves
 from sweep.calls.call import Unrecordable
 from sweep.calls.codec import build, encode
 from sweep.causes import naming
-from sweep.causes.answer import Fault, Function, fault_of
+from sweep.causes.answer import Attributed
 from sweep.causes.tracer import Node, Trace, place_of, trace
 from sweep.crossref.common.comparison import Numbers, Outcome, compare, number_of
 from sweep.crossref.common.fake_modes import outcome_in
 from sweep.crossref.common.protocol import Arguments
 from sweep.crossref.common.refusals import prediction_ending
 from sweep.crossref.common.symbolic_shapes import Sizes, SymbolicArguments, why_not_symbolic
+from sweep.findings.kind_class import KindClass, broad_class
 from sweep.operators.facts import Origin
 from sweep.operators.functional_form import functional_of
 from sweep.operators.inventory import kind_of, qualified_name
@@ -93,19 +94,6 @@ class SymbolicPredictor:
 Predictor = StaticPredictor | SymbolicPredictor
 
 
-@dataclass(frozen=True)
-class Attributed:
-    """Who answered.
-
-    Attributes:
-        function: the function.
-        operator: the operator inside the call whose answer it is; empty if it is the call's own.
-    """
-
-    function: Function
-    operator: str = ""
-
-
 def _uncached(**options: Any) -> FakeTensorMode:
     mode = FakeTensorMode(**options)
     mode.cache_enabled = False  # what answers is to be asked, not the cache
@@ -117,12 +105,12 @@ class Attribution:
 
     Args:
         predictor: makes the predictions.
-        fault: what is wrong with them.
+        kind: what is wrong with them, as a broad class.
         deep: make the calls inside on real tensors too; otherwise only the prediction is made.
     """
 
-    def __init__(self, predictor: Predictor, fault: Fault, *, deep: bool = True) -> None:
-        self._predictor, self._fault, self._deep = predictor, fault, deep
+    def __init__(self, predictor: Predictor, kind: KindClass, *, deep: bool = True) -> None:
+        self._predictor, self._kind, self._deep = predictor, kind, deep
 
     def of(self, op: torch._ops.OpOverload, arguments: Callable[[], Arguments], *, depth: int = 0) -> Attributed:
         """Who answers for an operator.
@@ -136,7 +124,7 @@ class Attribution:
         operator = qualified_name(op._name) if depth else ""
         node = _own_node(op, predicted)
         # What raises with symbolic sizes, or refuses by design, says itself where; other errors may be about what is given.
-        is_told = predicted.error is not None and (self._predictor.symbolic or self._fault is Fault.REFUSES)
+        is_told = predicted.error is not None and (self._predictor.symbolic or self._kind is KindClass.UNSUPPORTED)
         inner = self._inner(op, node, arguments) if self._deep and not is_told and depth < _DEPTH else None
         if inner is not None:
             return self.of(inner.op, inner.arguments, depth=depth + 1)
@@ -148,7 +136,8 @@ class Attribution:
             raising = predicted.raising
             if not depth and raising is not None and raising is not op and functional_of(op) is not raising:
                 operator = qualified_name(raising._name)
-            return Attributed(naming.of_error(op, predicted, symbolic=self._predictor.symbolic), operator)
+            function = naming.of_error(op, predicted, symbolic=self._predictor.symbolic)
+            return naming.by_generator(Attributed(function, operator)) if is_told else Attributed(function, operator)
         if self._deep and kind_of(op) is OverloadKind.OUT and functional_of(op) is not None:
             handling = naming.of_out_handling(op, node)  # the functional form is right
             if handling is not None:
@@ -161,13 +150,13 @@ class Attribution:
         if functional is None:
             return None
         inner = functional_arguments(op, functional, arguments)
-        if self._fault not in self.faults_of(functional, inner):
+        if self._kind not in self.kinds_of(functional, inner):
             return None
         attributed = self.of(functional, inner, depth=depth + 1)
-        is_own = attributed.operator == qualified_name(functional._name)
-        return Attributed(attributed.function, "" if is_own else attributed.operator)
+        is_own = attributed.inside == qualified_name(functional._name)
+        return Attributed(attributed.function, "" if is_own else attributed.inside)
 
-    def faults_of(self, op: torch._ops.OpOverload, arguments: Callable[[], Arguments]) -> set[Fault]:
+    def kinds_of(self, op: torch._ops.OpOverload, arguments: Callable[[], Arguments]) -> set[KindClass]:
         """What is wrong with the prediction of a call."""
         comparison = _Comparison(op, arguments(), self._predictor)
         args, kwargs = arguments()
@@ -183,7 +172,7 @@ class Attribution:
         if implementation is None:
             return None
         args, kwargs = arguments()
-        mode = _Comparing(op, self._predictor, self._fault)
+        mode = _Comparing(op, self._predictor, self._kind)
         with suppress(BaseException), torch.no_grad(), self._predictor.around_real(), mode:
             implementation(*args, **kwargs)
         return mode.found  # whatever it raised: what was found before that is what counts
@@ -204,8 +193,9 @@ def functional_arguments(
 def _own_node(op: torch._ops.OpOverload, predicted: Trace) -> Node:
     """The operator itself in the fake mode; the whole prediction if it is decomposed before it reaches the mode."""
     root = predicted.root
-    is_dispatched = len(root.children) == 1 and root.children[0].op is op and not root.functions
-    return root.children[0] if is_dispatched else root
+    # What refuses a call of static sizes that depend on data is asked again.
+    is_dispatched = bool(root.children) and all(child.op is op for child in root.children) and not root.functions
+    return root.children[-1] if is_dispatched else root
 
 
 def _implementation(op: torch._ops.OpOverload, node: Node, *, symbolic: bool) -> Callable[..., Any] | None:
@@ -249,16 +239,16 @@ class _Comparison:
         except BaseException as error:  # the class of whatever it raises is compared
             self._predicted = error.with_traceback(None)
 
-    def with_actual(self, actual: Outcome) -> set[Fault]:
+    def with_actual(self, actual: Outcome) -> set[KindClass]:
         """What is wrong with the prediction of a call that returned."""
         if isinstance(self._predicted, BaseException):
-            return {fault_of(prediction_ending("fake", self._predicted))}
+            return {broad_class(prediction_ending("fake", self._predicted))}
         mismatches = compare(self._op, self._predicted.outcome, actual, numbers=self._predicted.numbers)
-        return {fault_of(mismatch.kind) for mismatch in mismatches}
+        return {broad_class(mismatch.kind) for mismatch in mismatches}
 
-    def of_refusal(self) -> set[Fault]:
+    def of_refusal(self) -> set[KindClass]:
         """What is wrong with the prediction of a call that raised."""
-        return set() if isinstance(self._predicted, BaseException) else {Fault.ACCEPTS}
+        return set() if isinstance(self._predicted, BaseException) else {KindClass.LOST_VALIDATION}
 
 
 class _Found(BaseException):
@@ -271,15 +261,15 @@ class _Comparing(TorchDispatchMode):
     Args:
         outer: the operator inside which they are, which does not count.
         predictor: makes the predictions.
-        fault: what has to be wrong with one.
+        kind: what has to be wrong with one, as a broad class.
 
     Attributes:
         found: the first wrong one.
     """
 
-    def __init__(self, outer: torch._ops.OpOverload, predictor: Predictor, fault: Fault) -> None:
+    def __init__(self, outer: torch._ops.OpOverload, predictor: Predictor, kind: KindClass) -> None:
         super().__init__()
-        self._outer, self._predictor, self._fault = outer, predictor, fault
+        self._outer, self._predictor, self._kind = outer, predictor, kind
         self.found: _Inner | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
@@ -296,8 +286,8 @@ class _Comparing(TorchDispatchMode):
         self._note(func, arguments, comparison.with_actual(Outcome(list(args), kwargs, result)))
         return result
 
-    def _note(self, func: torch._ops.OpOverload, arguments: Callable[[], Arguments] | None, faults: set[Fault]) -> None:
-        if self._fault in faults and arguments is not None:
+    def _note(self, func: torch._ops.OpOverload, arguments: Callable[[], Arguments] | None, kinds: set[KindClass]) -> None:
+        if self._kind in kinds and arguments is not None:
             self.found = _Inner(func, arguments)
             raise _Found
 

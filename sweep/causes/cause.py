@@ -1,15 +1,16 @@
-"""Groups findings that have the same cause: the same function gives answers that are wrong in the same way. No torch."""
+"""Groups findings that have the same cause: the same function answers for the wrong side of each. No torch."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweep.causes.answer import Answer, Fault, Function
+from sweep.causes.answer import Answer, Function
+from sweep.findings.kind_class import KindClass, kind_class
 
-#: Overload -> title of a finding -> the operator inside the call whose answer is wrong; empty if it is the overload itself.
+#: Overload -> title of a finding -> what is inside the call and answers; empty if it is the overload itself.
 Explained = Mapping[str, Mapping[str, str]]
 
 
@@ -19,18 +20,30 @@ class Cause:
 
     Attributes:
         function: the function.
-        fault: what is wrong with its answers.
-        findings: overload -> title of a finding -> the operator inside the call that the function answers for, if it is another.
+        findings: overload -> title of a finding -> what is inside the call and answers by the function (see
+            :class:`sweep.causes.answer.Answer`); empty if it is the overload itself.
     """
 
     function: Function
-    fault: Fault
     findings: Explained
 
     @property
     def count(self) -> int:
         """The number of findings."""
         return sum(map(len, self.findings.values()))
+
+    @property
+    def kinds(self) -> dict[KindClass, int]:
+        """The kinds of the findings, each with the number of overloads that have it, the most frequent first."""
+        counts = Counter(kind for titles in self.findings.values() for kind in {kind_of(title) for title in titles})
+        order = list(KindClass)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], order.index(item[0]))))
+
+    @property
+    def kinds_text(self) -> str:
+        """The kinds in a line; each with its number of overloads if there are several."""
+        kinds = self.kinds
+        return ", ".join(f"{kind} {count}" for kind, count in kinds.items()) if len(kinds) > 1 else str(next(iter(kinds), ""))
 
     @property
     def example(self) -> str:
@@ -41,7 +54,7 @@ class Cause:
         """The cause as JSON data."""
         return {
             "function": str(self.function),
-            "fault": self.fault.value,
+            "kinds": {kind.value: count for kind, count in self.kinds.items()},
             "overloads": len(self.findings),
             "findings": {overload: list(titles) for overload, titles in sorted(self.findings.items())},
             "example": self.example,
@@ -53,7 +66,7 @@ class Causes:
     """The causes of the findings of one torch and device.
 
     Attributes:
-        known: every cause, in the order of its function and fault.
+        known: every cause, in the order of its function.
         unknown: overload -> title of a finding -> why its cause is unknown.
     """
 
@@ -61,11 +74,11 @@ class Causes:
     unknown: Explained = field(default_factory=dict)
 
     def of(self, overload: str, title: str) -> tuple[Cause, str] | None:
-        """The cause of a finding, and the operator inside the call that its function answers for; ``None`` if it is not known."""
+        """The cause of a finding, and what is inside the call and answers by it; ``None`` if it is not known."""
         for cause in self.known:
-            operator = cause.findings.get(overload, {}).get(title)
-            if operator is not None:
-                return cause, operator
+            inside = cause.findings.get(overload, {}).get(title)
+            if inside is not None:
+                return cause, inside
         return None
 
     def text_of(self, overload: str, title: str) -> str:
@@ -74,12 +87,12 @@ class Causes:
         if cause is None:
             reason = self.unknown.get(overload, {}).get(title, "")
             return f"unknown: {reason}" if reason else ""
-        found, operator = cause
-        return f"{found.function}{f', inside {operator}' if operator else ''}"
+        found, inside = cause
+        return f"{found.function}{f', inside {inside}' if inside else ''}"
 
     def by_size(self) -> list[Cause]:
         """The causes, those first that explain most overloads."""
-        return sorted(self.known, key=lambda cause: (-len(cause.findings), -cause.count, cause.function.order, cause.fault.value))
+        return sorted(self.known, key=lambda cause: (-len(cause.findings), -cause.count, cause.function.order))
 
     def titles(self) -> dict[str, set[str]]:
         """Overload -> the titles of the findings that it was asked about."""
@@ -100,7 +113,7 @@ class Causes:
         Args:
             titles: overload -> the titles of its findings.
         """
-        causes = (Cause(cause.function, cause.fault, _of_titles(cause.findings, titles)) for cause in self.known)
+        causes = (Cause(cause.function, _of_titles(cause.findings, titles)) for cause in self.known)
         return Causes(tuple(cause for cause in causes if cause.findings), _of_titles(self.unknown, titles))
 
 
@@ -109,23 +122,27 @@ def _of_titles(findings: Explained, titles: Mapping[str, Collection[str]]) -> di
     return {name: own for name, own in kept.items() if own}
 
 
+def kind_of(title: str) -> KindClass:
+    """The class of a finding's kind, from what identifies it among those of its overload."""
+    return kind_class(title.partition(": ")[2])
+
+
 def grouped(answers: Mapping[str, Iterable[Answer]]) -> Causes:
     """Groups the answers about the findings of overloads.
 
     Args:
         answers: overload -> what is known of its findings.
     """
-    known: dict[tuple[Function, Fault], dict[str, dict[str, str]]] = defaultdict(dict)
+    known: dict[Function, dict[str, dict[str, str]]] = defaultdict(dict)
     unknown: dict[str, dict[str, str]] = {}
     for overload, all_answers in sorted(answers.items()):
         for answer in sorted(all_answers, key=lambda answer: answer.title):
-            if answer.function is None or answer.fault is None:
+            if answer.function is None:
                 unknown.setdefault(overload, {})[answer.title] = answer.unknown
             else:
-                key = answer.function, answer.fault
-                known[key].setdefault(overload, {})[answer.title] = answer.operator
-    order = sorted(known, key=lambda key: (key[0].order, key[1].value))
-    return Causes(tuple(Cause(*key, known[key]) for key in order), unknown)
+                known[answer.function].setdefault(overload, {})[answer.title] = answer.inside
+    order = sorted(known, key=lambda function: function.order)
+    return Causes(tuple(Cause(function, known[function]) for function in order), unknown)
 
 
 def together(parts: Iterable[Causes]) -> Causes:
@@ -134,7 +151,7 @@ def together(parts: Iterable[Causes]) -> Causes:
     for part in parts:
         for cause in part.known:
             for overload, titles in cause.findings.items():
-                answers[overload] += [Answer(t, cause.function, cause.fault, operator) for t, operator in titles.items()]
+                answers[overload] += [Answer(title, cause.function, inside) for title, inside in titles.items()]
         for overload, reasons in part.unknown.items():
-            answers[overload] += [Answer(title, None, None, unknown=reason) for title, reason in reasons.items()]
+            answers[overload] += [Answer(title, None, unknown=reason) for title, reason in reasons.items()]
     return grouped(answers)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweep.causes.answer import Fault, Function, Role
+from sweep.causes.answer import Function, Role
 from sweep.causes.cause import Cause, Causes
 from sweep.errors import CausesError
 from sweep.expect.expect_file import ExpectFile
@@ -39,7 +39,7 @@ def load(folder: Path) -> Causes:
 
 def _cause(entry: Mapping[str, Any]) -> Cause:
     function = Function(entry["place"], entry["line"], entry["name"], Role[entry["role"]])
-    return Cause(function, Fault[entry["fault"]], {name: dict(titles) for name, titles in entry["findings"].items()})
+    return Cause(function, {name: dict(titles) for name, titles in entry["findings"].items()})
 
 
 def save(folder: Path, causes: Causes) -> None:
@@ -54,10 +54,10 @@ def save(folder: Path, causes: Causes) -> None:
 def render(causes: Causes) -> str:
     """The text of the file.
 
-    >>> cause = Cause(Function("a.py", 1, "f", Role.PYTHON), Fault.RAISES, {"aten.abs.out": {"fake: x": ""}})
+    >>> cause = Cause(Function("a.py", 1, "f", Role.PYTHON), {"aten.abs.out": {"fake: x": ""}})
     >>> print(render(Causes((cause,))), end="")
     {"causes": [
-    {"place": "a.py", "line": 1, "name": "f", "role": "PYTHON", "fault": "RAISES", "findings": {
+    {"place": "a.py", "line": 1, "name": "f", "role": "PYTHON", "findings": {
       "aten.abs.out": {"fake: x": ""}}}
     ],
     "unknown": {}
@@ -71,7 +71,6 @@ def render(causes: Causes) -> str:
             "line": function.line,
             "name": function.name,
             "role": function.role.name,
-            "fault": cause.fault.name,
         }
         blocks.append(f'{json.dumps(head)[:-1]}, "findings": {_lines(cause.findings)}}}')
     text = ",\n".join(blocks)  # an f-string of Python 3.11 has no backslash in its braces

@@ -10,23 +10,24 @@ import torch
 from torch._decomp import _add_op_to_registry
 
 from sweep.causes import naming
-from sweep.causes.answer import Fault, Function, fault_of
+from sweep.causes.answer import Function
 from sweep.causes.attribution import functional_arguments
 from sweep.causes.tracer import Trace, trace
 from sweep.crossref.common.comparison import Outcome, compare
 from sweep.crossref.common.protocol import Arguments
 from sweep.crossref.decomposition import decompositions_of
+from sweep.findings.kind_class import KindClass, broad_class
 from sweep.operators.functional_form import functional_of
 
 
-def of_decomposition(op: torch._ops.OpOverload, form: str, arguments: Callable[[], Arguments], fault: Fault) -> Function:
+def of_decomposition(op: torch._ops.OpOverload, form: str, arguments: Callable[[], Arguments], kind: KindClass) -> Function:
     """The decomposition, what raises in it, or what handles its out= tensors if it is right without them.
 
     Args:
         op: the overload.
         form: which of its decompositions.
         arguments: returns the arguments of a call that shows it.
-        fault: what is wrong.
+        kind: what is wrong, as a broad class.
     """
     traced = _decomposed(op, form, arguments)
     code = naming.unwrapped(decompositions_of(op)[form])
@@ -36,9 +37,10 @@ def of_decomposition(op: torch._ops.OpOverload, form: str, arguments: Callable[[
     if traced.error is not None:
         return naming.python_function_of_error(traced.error) or own
     functional = functional_of(op)
-    if fault is not Fault.VALUE and traced.root.handles_out and functional is not None and form in decompositions_of(functional):
+    is_handled = kind is not KindClass.VALUE and traced.root.handles_out
+    if is_handled and functional is not None and form in decompositions_of(functional):
         inner = functional_arguments(op, functional, arguments)
-        if fault not in _faults_of(functional, form, inner):
+        if kind not in _kinds_of(functional, form, inner):
             return naming.of_out_handling(op, traced.root) or own
     return own
 
@@ -61,7 +63,7 @@ def _decomposed(op: torch._ops.OpOverload, form: str, arguments: Callable[[], Ar
     return trace(predict)
 
 
-def _faults_of(op: torch._ops.OpOverload, form: str, arguments: Callable[[], Arguments]) -> set[Fault]:
+def _kinds_of(op: torch._ops.OpOverload, form: str, arguments: Callable[[], Arguments]) -> set[KindClass]:
     """What is wrong with a decomposition in one call."""
     outcome = _decomposed(op, form, arguments).outcome
     if outcome is None:
@@ -70,5 +72,5 @@ def _faults_of(op: torch._ops.OpOverload, form: str, arguments: Callable[[], Arg
     try:
         actual = Outcome(args, kwargs, op(*args, **kwargs))
     except Exception:  # whatever the operator refuses with
-        return {Fault.ACCEPTS}
-    return {fault_of(mismatch.kind) for mismatch in compare(op, outcome, actual)}
+        return {KindClass.LOST_VALIDATION}
+    return {broad_class(mismatch.kind) for mismatch in compare(op, outcome, actual)}

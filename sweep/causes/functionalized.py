@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from sweep.causes import naming
-from sweep.causes.answer import fault_of
-from sweep.causes.attribution import Attributed, Attribution, StaticPredictor
+from sweep.causes.answer import Attributed
+from sweep.causes.attribution import Attribution, StaticPredictor
 from sweep.causes.tracer import trace
 from sweep.crossref import functionalize
 from sweep.crossref.common.comparison import Outcome
@@ -21,6 +21,7 @@ from sweep.crossref.common.protocol import Arguments, PreparedCall, Shared
 from sweep.errors import ProcessUnusableError
 from sweep.findings.ending import Ending
 from sweep.findings.finding import Mismatch
+from sweep.findings.kind_class import broad_class
 from sweep.operators.inventory import find, qualified_name
 
 
@@ -33,7 +34,7 @@ def of_functionalized(call: PreparedCall, shared: Shared, mismatch: Mismatch, *,
         mismatch: the mismatch.
         deep: as in :class:`Attribution`.
     """
-    fault = fault_of(mismatch.kind)
+    kind = broad_class(mismatch.kind)
     inside = find(mismatch.place.inside) if mismatch.place.inside else None
     is_fake = isinstance(mismatch.kind, Ending) and mismatch.kind.side == functionalize.CrossRef.labels[0]
     if isinstance(mismatch.kind, Ending) and not is_fake:
@@ -42,11 +43,11 @@ def of_functionalized(call: PreparedCall, shared: Shared, mismatch: Mismatch, *,
     arguments = call.arguments if inside is None else _Inside(op).arguments_in(call, shared)
     if arguments is None:
         return Attributed(naming.functionalization_of(op), qualified_name(op._name))
-    attribution = Attribution(StaticPredictor(), fault, deep=deep)
+    attribution = Attribution(StaticPredictor(), kind, deep=deep)
     operator = qualified_name(op._name) if inside is not None else ""
-    if is_fake or fault in attribution.faults_of(op, arguments):
+    if is_fake or kind in attribution.kinds_of(op, arguments):
         attributed = attribution.of(op, arguments)
-        return Attributed(attributed.function, attributed.operator or operator)
+        return Attributed(attributed.function, attributed.inside or operator)
     return Attributed(naming.functionalization_of(op), operator)
 
 

@@ -8,25 +8,44 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from types import CodeType, TracebackType
 from typing import Any
 
 import torch
+from torch._C import DispatchKey
 from torch._higher_order_ops.auto_functionalize import can_auto_functionalize, do_auto_functionalize
 from torch._prims_common.wrappers import out_wrapper
 from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedOperatorException
+from torch.utils._pytree import tree_leaves
 
-from sweep.causes.answer import Function, Role
+from sweep.causes.answer import Attributed, Function, Role
+from sweep.causes.native_functions import cpp_function
 from sweep.causes.tracer import HANDLERS, INTERPRETER, Node, Trace, answers, place_of
+from sweep.crossref.common.protocol import Arguments
 from sweep.operators.facts import Origin
 from sweep.operators.functional_form import functional_of
-from sweep.operators.inventory import kernels, kind_of, qualified_name
+from sweep.operators.inventory import backend_keys, kernels, kind_of, qualified_name
 from sweep.operators.origins import prediction_of, registrations_of
 from sweep.operators.overload import OverloadKind
 
 #: The file of torchgen that writes out= kernels which call the functional form and copy, and kernels that functionalize.
 _TORCHGEN = "torchgen/gen_functionalization_type.py"
+
+#: The file of torchgen that writes what calls the meta functions of structured kernels, whose names follow, and meta kernels of
+#: in-place overloads that have none, which return their argument.
+_REGISTER = "torchgen/dest/register_dispatch_key.py"
+_STRUCTURED_META = re.compile(r"at::meta::structured_\w+::meta$")
+
+#: The file of torchgen that says what tags mean.
+_TAGS = "torchgen/packaged/ATen/native/tags.yaml"
+
+#: Folder of the files that torchgen has written, which register kernels that have nothing in common.
+_BUILD = "build/"
+
+#: The dispatch keys under which a kernel may answer for fake tensors.
+_META_KEYS = ("Meta", "CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd")
 
 #: The file of what functionalizes operators that have no kernel for it.
 _FUNCTIONALIZE_FALLBACK = "aten/src/ATen/FunctionalizeFallbackKernel.cpp"
@@ -62,21 +81,45 @@ def unwrapped(function: Callable[..., Any]) -> CodeType | None:
     return getattr(function, "__code__", None)
 
 
-def kernel_of(op: torch._ops.OpOverload, role: Role = Role.KERNEL, keys: Iterable[str] = ()) -> Function:
-    """A kernel in C++, named after the functional form of its overload if it has one.
+def kernel_of(op: torch._ops.OpOverload, role: Role = Role.KERNEL, keys: Sequence[str] = ()) -> Function:
+    """A kernel, that of the functional form of its overload if it has one.
+
+    That is the C++ function where its name is known, or else what is registered for the overload. What a library registers in one
+    C++ file for a dispatch key has one name.
 
     Args:
         op: the overload.
         role: what the kernel is to the finding.
-        keys: the dispatch keys under which it may be registered, the preferred one first; by default those that a call on the CPU
-            can reach.
+        keys: the dispatch keys under which it is looked for; what a real call runs also under those that a call on the CPU can
+            reach.
     """
     named = functional_of(op) or op
+    for each in (named, op):
+        name = cpp_function(each, (*keys, *(kernels(each, "cpu") if role is Role.KERNEL else ())), registrations_of(each))
+        if name:
+            return Function("", 0, name, Role.CPP)
     registered = registrations_of(named)
-    place = next((registered[key] for key in (keys or kernels(named, "cpu")) if key in registered), "")
-    path, _, line = place.rpartition(":")
-    is_python = " " in line  # a Python kernel: its line and its name
-    return Function(path, int(line.partition(" ")[0] or 0) if is_python else 0, qualified_name(named._name), role)
+    own = kernels(named, "cpu") if role is Role.KERNEL else ()
+    key = next((key for key in (*keys, *own) if key in registered), "")
+    path, _, line = registered.get(key, "").rpartition(":")
+    number, _, function = line.partition(" ")
+    if function:
+        return Function(path, int(number), function, Role.PYTHON)
+    if path.endswith(".cpp") and not path.startswith(_BUILD):
+        return Function(path, 0, f"{named.namespace} {key} kernels", Role.REGISTERED)
+    return Function(path, 0, qualified_name(named._name), role)
+
+
+def keys_of(arguments: Arguments) -> tuple[str, ...]:
+    """The dispatch keys that the tensors of a call have, those first that take precedence."""
+    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
+    possible = dict.fromkeys(key for tensor in tensors for key in reversed(backend_keys(tensor.device.type)))  # dense ones last
+    return tuple(key for key in possible if any(_has_key(tensor, key) for tensor in tensors))
+
+
+def _has_key(tensor: torch.Tensor, key: str) -> bool:
+    parsed = getattr(DispatchKey, key, None)  # not every backend has every key
+    return parsed is not None and torch._C._dispatch_keys(tensor).has(parsed)
 
 
 def missing() -> Function:
@@ -128,7 +171,7 @@ def of_node(op: torch._ops.OpOverload, node: Node, *, symbolic: bool) -> Functio
         return kernel_of(op, Role.COMPOSITE_KERNEL, ("CompositeImplicitAutograd",))
     origin = prediction_of(op, symbolic=symbolic).origin
     # A kernel in C++ may call operators that have a meta function in Python.
-    is_cpp = node.op is not None and origin is Origin.CPP_META
+    is_cpp = node.op is not None and origin is Origin.CPP_META and not _is_in_python(op)
     if node.functions and (not is_cpp or place_of(node.functions[-1]) == HANDLERS):
         return python_function(node.functions[-1])
     if is_generated_out(op):
@@ -142,8 +185,61 @@ def of_node(op: torch._ops.OpOverload, node: Node, *, symbolic: bool) -> Functio
             code = torch._library.utils.generate_trivial_fake_impl.__code__
             return python_function(code)
         case _:
-            keys = ("Meta", "CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd")
-            return kernel_of(op, Role.META_KERNEL, keys)
+            return _generated_meta(op) or kernel_of(op, Role.META_KERNEL, _META_KEYS)
+
+
+def _generated_meta(op: torch._ops.OpOverload) -> Function | None:
+    """What writes the kernel that answers for fake tensors, if that only calls another overload or returns its argument."""
+    if torch.Tag.generated in op.tags:
+        in_place = getattr(getattr(torch.ops.aten, f"{op._schema.name.partition('::')[2]}_", None), op._overloadname, None)
+        if in_place is None:
+            return Function(_TORCHGEN, 0, "gen_composite_functional_kernel", Role.GENERATED)
+        op = in_place  # which the kernel calls on a copy
+        code = unwrapped(op.py_kernels[DispatchKey.Meta]) if DispatchKey.Meta in op.py_kernels else None
+        if code is not None:
+            return python_function(code)
+    registered = registrations_of(op)
+    is_own = kind_of(op) is OverloadKind.IN_PLACE and registered.get("Meta", "").startswith(_BUILD)
+    if is_own and not cpp_function(op, ("Meta",), registered):
+        return Function(_REGISTER, 0, "RegisterDispatchKey.gen_unstructured", Role.GENERATED)
+    return None
+
+
+def _is_in_python(op: torch._ops.OpOverload) -> bool:
+    """Whether a library has registered the kernel that answers for fake tensors from Python."""
+    registered = registrations_of(op)
+    return next((registered[key] for key in _META_KEYS if key in registered), "").rpartition(":")[0].endswith(".py")
+
+
+def by_generator(attributed: Attributed) -> Attributed:
+    """Who answers if what raises with symbolic sizes is the meta function of a structured kernel: what generates its callers.
+
+    They give every such function sizes as integers, and take sizes as integers from it.
+    """
+    function = attributed.function
+    if function.role is not Role.CPP or not _STRUCTURED_META.match(function.name):
+        return attributed
+    generator = Function(_REGISTER, 0, "StructuredRegisterDispatchKey", Role.GENERATED)
+    return Attributed(generator, f"{attributed.inside} {function.name}".lstrip())
+
+
+def of_schema(op: torch._ops.OpOverload, attributed: Attributed, *, alike: Container[str]) -> Attributed:
+    """Who answers for a difference between a call and the schema.
+
+    Args:
+        op: the overload.
+        attributed: the kernel.
+        alike: the overloads that differ from their schemas.
+    """
+    functional = functional_of(op)
+    if torch.Tag.maybe_aliasing_or_mutating in op.tags and not attributed.inside:
+        return Attributed(Function(_TAGS, 0, torch.Tag.maybe_aliasing_or_mutating.name, Role.TAG))
+    if is_generated_out(op) and (functional is None or qualified_name(functional._name) not in alike):
+        return Attributed(generated_out())
+    function = attributed.function
+    if function.role is Role.REGISTERED:
+        return replace(attributed, function=replace(function, name=f"schemas of {function.name}"))
+    return attributed
 
 
 def of_error(op: torch._ops.OpOverload, trace: Trace, *, symbolic: bool) -> Function:

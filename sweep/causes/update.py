@@ -102,7 +102,7 @@ class _Update:
         shallow = start
         if job.arguments.get("shallow") == start:
             title = self._questions[job.name][start].title
-            self._answers[job.name][start] = Answer(title, None, None, unknown=_ENDED)
+            self._answers[job.name][start] = Answer(title, None, unknown=_ENDED)
             start, shallow = start + 1, -1
         return replace(job, arguments={**job.arguments, "start": start, "shallow": shallow, "running": running})
 

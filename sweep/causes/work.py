@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sweep.calls.call import Call, Recorded
 from sweep.calls.parsing import call_in
 from sweep.causes import naming
-from sweep.causes.answer import Answer, Fault, Function, Question, fault_of
-from sweep.causes.attribution import Attributed, Attribution, StaticPredictor, SymbolicPredictor
+from sweep.causes.answer import Answer, Attributed, Function, Question
+from sweep.causes.attribution import Attribution, StaticPredictor, SymbolicPredictor
 from sweep.causes.cached import of_cache
 from sweep.causes.decomposed import of_decomposition
 from sweep.causes.functionalized import of_functionalized
@@ -33,18 +33,16 @@ from sweep.execution.accelerator import prediction, waiter
 from sweep.execution.process_state import StateGuard
 from sweep.execution.real_call import RealCallEndedError, arguments_of, own_randomness, prepare
 from sweep.findings.finding import CALL, Mismatch, phrase
+from sweep.findings.kind import Difference
+from sweep.findings.kind_class import KindClass, broad_class
 from sweep.operators.inventory import qualified_name, resolve
 from sweep.operators.required_state import no_gradients, required_state
 from sweep.operators.schema import is_random
 from sweep.progress import NO_PROGRESS, Activity, Phase, Progress
 
-#: What is wrong where a crossref judges the real call: the kernel answers for it, and no prediction has to be traced.
-_OF_KERNELS: Mapping[str, Fault] = {
-    CALL: Fault.DIES,
-    "bounds": Fault.MEMORY,
-    "equivalence": Fault.FORM,
-    "schema": Fault.SCHEMA,
-}
+#: Crossrefs that judge the real call: the kernel answers for it, and no prediction has to be traced.
+_EQUIVALENCE, _SCHEMA = "equivalence", "schema"
+_OF_KERNELS = (CALL, "bounds", _EQUIVALENCE, _SCHEMA)
 
 #: The crossrefs whose findings show with symbolic sizes only.
 _SYMBOLIC = ("symbolic", "unbacked")
@@ -129,7 +127,7 @@ class _Asked:
             return self._unknown(str(error))
         arguments = arguments_of(self._op, call, self._device, self._wait)
         if question.crossref in _OF_KERNELS:
-            return self._known(_OF_KERNELS[question.crossref], self._of_kernel(arguments))
+            return self._known(self._of_kernel(arguments))
         prepared = self._prepared(call, arguments)
         mismatch = self._mismatch(prepared)
         if mismatch is None:
@@ -137,7 +135,7 @@ class _Asked:
         attributed = self._attributed(prepared, mismatch, deep=deep)
         if attributed is None:
             return self._unknown(f"nothing traces the crossref {question.crossref}")
-        return self._known(fault_of(mismatch.kind), attributed)
+        return self._known(attributed)
 
     def _of_ended(self, running: str) -> Answer:
         """The cause of a finding that ends the process: the kernel that was running, or what predicts the call."""
@@ -147,14 +145,13 @@ class _Asked:
         else:
             symbolic = self._question.crossref in _SYMBOLIC
             attributed = Attributed(naming.of_node(self._op, Node(self._op), symbolic=symbolic))
-        return self._known(Fault.DIES, attributed)
+        return self._known(attributed)
 
-    def _known(self, fault: Fault, attributed: Attributed) -> Answer:
-        grouped = fault.grouped(symbolic=self._question.crossref in _SYMBOLIC)
-        return Answer(self._question.title, attributed.function, grouped, attributed.operator)
+    def _known(self, attributed: Attributed) -> Answer:
+        return Answer(self._question.title, attributed.function, attributed.inside)
 
     def _unknown(self, reason: str) -> Answer:
-        return Answer(self._question.title, None, None, unknown=reason)
+        return Answer(self._question.title, None, unknown=reason)
 
     def _shared(self) -> Shared:
         return Shared(FakeModes(self._op, self._predicting), self._predicting, self._device)
@@ -182,32 +179,43 @@ class _Asked:
 
     def _attributed(self, prepared: PreparedCall, mismatch: Mismatch, *, deep: bool) -> Attributed | None:
         """Who answers for a mismatch with a prediction; ``None`` if nothing traces what its crossref predicts."""
-        fault, form = fault_of(mismatch.kind), self._question.form
+        kind, form = broad_class(mismatch.kind), self._question.form
         match self._question.crossref:
             case "fake" if form:
                 return Attributed(of_cache(self._op, prepared.arguments, mismatch))
             case "fake":
-                return Attribution(StaticPredictor(), fault, deep=deep).of(self._op, prepared.arguments)
+                return Attribution(StaticPredictor(), kind, deep=deep).of(self._op, prepared.arguments)
             case "functionalize":
                 return of_functionalized(prepared, self._shared(), mismatch, deep=deep)
             case "symbolic":
-                return Attribution(SymbolicPredictor(Sizes.BACKED), fault, deep=deep).of(self._op, prepared.arguments)
+                return Attribution(SymbolicPredictor(Sizes.BACKED), kind, deep=deep).of(self._op, prepared.arguments)
             case "unbacked":
-                return Attribution(SymbolicPredictor(Sizes.UNBACKED), fault, deep=deep).of(self._op, prepared.arguments)
+                return Attribution(SymbolicPredictor(Sizes.UNBACKED), kind, deep=deep).of(self._op, prepared.arguments)
             case "validation" if form == FAKE:
-                return Attribution(StaticPredictor(), fault, deep=deep).of(self._op, prepared.arguments)
+                return Attribution(StaticPredictor(), kind, deep=deep).of(self._op, prepared.arguments)
             case "validation" if form == EAGER:
                 assert prepared.refusal is not None
                 return Attributed(naming.of_real_error(self._op, prepared.refusal))
             case "decomposition" | "validation":
-                return Attributed(self._of_decomposition(prepared, fault))
+                return Attributed(self._of_decomposition(prepared, kind))
             case _:
                 return None
 
-    def _of_decomposition(self, prepared: PreparedCall, fault: Fault) -> Function:
-        """The decomposition, or what raises in it."""
+    def _of_decomposition(self, prepared: PreparedCall, kind: KindClass) -> Function:
+        """The decomposition, or what raises in it; the kernel if its values are not those of another form of the same call."""
+        if kind is KindClass.VALUE and self._differs_in_another_form(prepared):
+            return naming.kernel_of(self._op, keys=naming.keys_of(prepared.arguments()))
         form = self._question.form if self._question.crossref == "decomposition" else _FORMS[self._question.form]
-        return of_decomposition(self._op, form, prepared.arguments, fault)
+        return of_decomposition(self._op, form, prepared.arguments, kind)
+
+    def _differs_in_another_form(self, prepared: PreparedCall) -> bool:
+        crossref = protocol.load(_EQUIVALENCE)
+        with crossref.opened(self._op, self._shared()):
+            for form in crossref.forms(self._op):
+                with suppress(DoesNotApply):
+                    if any(mismatch.kind is Difference.VALUE for mismatch in crossref.check(prepared, form)):
+                        return True
+        return False
 
     def _of_kernel(self, arguments: Callable[[], Arguments]) -> Attributed:
         """The kernel that a real call runs: that of the first operator inside a composite one with the same kind of finding."""
@@ -216,20 +224,45 @@ class _Asked:
             with no_gradients(self._name), suppress(Exception), _Reporting(self._name, self._report):
                 args, kwargs = arguments()
                 self._op(*args, **kwargs)
+        inside = next((op for op in self._inside(arguments) if qualified_name(op._name) in self._alike), None)
+        # Of a call of an operator inside the arguments are not known.
+        kernel = naming.kernel_of(inside or self._op, keys=() if inside else naming.keys_of(arguments()))
+        attributed = Attributed(kernel, qualified_name(inside._name) if inside else "")
+        return naming.of_schema(self._op, attributed, alike=self._alike) if self._question.crossref == _SCHEMA else attributed
+
+    def _inside(self, arguments: Callable[[], Arguments]) -> list[torch._ops.OpOverload]:
+        """The operators inside of the call, in order; for the crossref ``schema`` also where fake tensors refuse it."""
         predicted = trace(lambda: StaticPredictor().predict(self._op, arguments()).outcome)
-        inside = [node.op for node in predicted.root.children if node.op is not self._op]
-        names = {qualified_name(op._name): op for op in inside if isinstance(op, torch._ops.OpOverload)}
-        for name, op in names.items():
-            if name in self._alike:
-                return Attributed(naming.kernel_of(op), name)
-        return Attributed(naming.kernel_of(self._op))
+        inside = [node.op for node in predicted.root.children]
+        if predicted.error is not None and self._question.crossref == _SCHEMA:
+            with no_gradients(self._name), suppress(Exception), _Noting() as noting:
+                args, kwargs = arguments()
+                self._op(*args, **kwargs)
+            inside = noting.operators
+        return [op for op in inside if op is not self._op and isinstance(op, torch._ops.OpOverload)]
 
     def _report(self, name: str) -> None:
         self._progress.checkpoint((self._at, name))
 
 
+class _Noting(TorchDispatchMode):
+    """Notes every operator.
+
+    Attributes:
+        operators: the operators, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operators: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operators.append(func)
+        return func(*args, **(kwargs or {}))
+
+
 class _Reporting(TorchDispatchMode):
-    """Reports every operator before it runs, which may end the process."""
+    """Reports every operator before it runs, which may end the process, and the outer one when it goes on."""
 
     def __init__(self, outer: str, report: Callable[[str], None]) -> None:
         super().__init__()
@@ -238,4 +271,6 @@ class _Reporting(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if isinstance(func, torch._ops.OpOverload):
             self._report(qualified_name(func._name))
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        self._report(self._outer)
+        return result

@@ -22,7 +22,7 @@ from sweep.isolation.sandbox import Sandbox
 from sweep.operators.environment import Environment
 from sweep.plan import Options, scratch_folder
 
-_COLUMNS = ("overloads", "findings", "function", "wrong", "example")
+_COLUMNS = ("overloads", "findings", "function", "kinds and their overloads", "example")
 
 
 def add(commands: Any) -> None:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _table(causes: Causes, chosen: Sequence[Cause]) -> str:
-    rows = [(len(each.findings), each.count, str(each.function), str(each.fault), each.example) for each in chosen]
+    rows = [(len(each.findings), each.count, str(each.function), each.kinds_text, each.example) for each in chosen]
     findings, unknown = sum(each.count for each in causes.known), sum(map(len, causes.unknown.values()))
     overloads = len({name for each in causes.known for name in each.findings})
     total = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from sweep.expect.kind_class import KindClass, kind_class
 from sweep.findings.ending import EndingKind
 from sweep.findings.finding import author
 from sweep.findings.kind import LostValidation
+from sweep.findings.kind_class import KindClass, kind_class
 from sweep.findings.reason import ReasonKind
 
 #: How a finding begins that ends the process.

@@ -9,10 +9,11 @@ import json
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from sweep.causes.cause import Cause
 from sweep.errors import ReproError
-from sweep.expect.kind_class import KindClass
 from sweep.expect.known import KnownFinding
-from sweep.page.model import Cause, Changes, Folder, Page, Status, status_of
+from sweep.findings.kind_class import KindClass
+from sweep.page.model import Changes, Folder, Page, Status, status_of
 from sweep.page.scripts import FIRST_MARKER, skeleton_of
 from sweep.repro.script import SEPARATOR, arguments_of
 
@@ -67,7 +68,7 @@ class _Encoder:
             "statuses": statuses,
             "reasons": reasons,
             "findings": findings,
-            "causes": [cause.name for cause in causes],
+            "causes": [str(cause.function) for cause in causes],
             "causesOf": causes_of,
         }
 

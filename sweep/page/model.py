@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweep import expect
 from sweep.causes import causes_file
-from sweep.causes.answer import Role
+from sweep.causes.cause import Cause, Causes
 from sweep.errors import UsageError
 from sweep.expect import notes
 from sweep.expect.difference import Difference, differences
@@ -77,42 +77,6 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Cause:
-    """A function of torch that answers wrongly, and the findings of one folder that this explains.
-
-    Attributes:
-        function: its qualified name.
-        file: its file, relative to the torch package; empty if it is not Python.
-        line: its line; 0 if it is not Python.
-        fault: what is wrong with its answers.
-        findings: overload -> the titles of its findings that this explains.
-        example: the overload to look at first.
-    """
-
-    function: str
-    file: str
-    line: int
-    fault: str
-    findings: Mapping[str, Collection[str]]
-    example: str
-
-    @property
-    def place(self) -> str:
-        """File and line, as far as there are any."""
-        return f"{self.file}:{self.line}" if self.file and self.line else self.file
-
-    @property
-    def name(self) -> str:
-        """What identifies it among those of its folder, in one line."""
-        return f"{self.function}, {self.place}: {self.fault}" if self.place else f"{self.function}: {self.fault}"
-
-    @property
-    def count(self) -> int:
-        """How many findings it explains."""
-        return sum(map(len, self.findings.values()))
-
-
-@dataclass(frozen=True)
 class Changes:
     """What differs between two consecutive releases on a device.
 
@@ -143,7 +107,7 @@ class Page:
     folders: tuple[Folder, ...]
     notes: tuple[Note, ...] = ()
     changes: tuple[Changes, ...] = ()
-    causes: Mapping[str, Sequence[Cause]] = field(default_factory=dict)
+    causes: Mapping[str, Causes] = field(default_factory=dict)
     runs: Mapping[str, Run] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
 
@@ -159,11 +123,10 @@ class Page:
 
     def causes_of(self, folder: Folder) -> list[Cause]:
         """The causes of a folder, those that explain most overloads first."""
-        known = self.causes.get(folder.name, ())
-        return sorted(known, key=lambda cause: (-len(cause.findings), -cause.count, cause.name))
+        return self.causes.get(folder.name, Causes()).by_size()
 
 
-def read(results: Path, work: Path | None = None, causes: Mapping[str, Sequence[Cause]] | None = None) -> Page:
+def read(results: Path, work: Path | None = None, causes: Mapping[str, Causes] | None = None) -> Page:
     """What the page shows of a folder of results.
 
     Args:
@@ -187,7 +150,7 @@ def read(results: Path, work: Path | None = None, causes: Mapping[str, Sequence[
         folders=tuple(_folder(path, files[path]) for path in newest_first),
         notes=notes.read(results),
         changes=tuple(_changes(paths, files)),
-        causes={_name(path): _causes(path) for path in paths} if causes is None else causes,
+        causes={_name(path): causes_file.load(path) for path in paths} if causes is None else causes,
         runs=runs,
         unreadable=tuple(unreadable),
     )
@@ -197,21 +160,6 @@ def _folder(path: Path, files: Mapping[str, expect.ExpectFile]) -> Folder:
     overloads = {overload: file.known(overload) for file in files.values() for overload in file.overloads()}
     head = next((file.head[1] for file in files.values() if len(file.head) > 1), f"results in {_name(path)}")
     return Folder(path.parent.name, path.name, head, dict(sorted(overloads.items())))
-
-
-def _causes(path: Path) -> list[Cause]:
-    """The causes of a folder of expect files."""
-    return [
-        Cause(
-            function=cause.function.name if cause.function.role is Role.PYTHON else str(cause.function),
-            file=cause.function.place if cause.function.role is Role.PYTHON else "",
-            line=cause.function.line,
-            fault=cause.fault.value,
-            findings=cause.findings,
-            example=cause.example,
-        )
-        for cause in causes_file.load(path).known
-    ]
 
 
 def _name(path: Path) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
+from sweep.causes.cause import Cause
 from sweep.expect.known import KnownFinding
 from sweep.page.markup import Column, count, element, filter_link, length_bar, number, status_bar, table
-from sweep.page.model import Cause, Folder, Page, Status, status_of
+from sweep.page.model import Folder, Page, Status, status_of
 from sweep.report.model import Run
 
 #: Namespaces of fewer overloads than this are listed only on demand.
@@ -203,15 +204,11 @@ def _causes(folder: Folder, shown: Iterable[Cause], ranked: Sequence[Cause], cap
     longest = len(ranked[0].findings)
     rows: list[list[Element | str]] = []
     for cause in shown:
-        function = element(
-            "span",
-            filter_link(cause.function, results=folder.name, cause=cause.name),
-            element("small", cause.place),
-        )
+        function = filter_link(str(cause.function), results=folder.name, cause=str(cause.function))
         example = filter_link(cause.example, results=folder.name, open=cause.example)
         bar = length_bar([(Status.KNOWN_BAD.css, len(cause.findings))], longest)
-        rows.append([function, cause.fault, bar, number(len(cause.findings)), number(cause.count), example])
-    head = [("function", Column.TEXT), ("fault", Column.TEXT), ("", Column.PICTURE)]
+        rows.append([function, cause.kinds_text, bar, number(len(cause.findings)), number(cause.count), example])
+    head = [("function", Column.TEXT), ("kinds and their overloads", Column.TEXT), ("", Column.PICTURE)]
     head += [("overloads", Column.NUMBER), ("findings", Column.NUMBER), ("for example", Column.TEXT)]
     return table(head, rows, caption)
 
