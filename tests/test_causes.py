@@ -210,6 +210,7 @@ def test_entries_of_native_functions():
     assert natives["f.out"].delegate == "f.out"
     assert natives["g.out"].kernel("CompositeImplicitAutograd") == "g_out", "the default of torchgen"
     assert natives["h.out"] is natives["h"] is natives["h_"]
+    assert sorted(natives) == ["f", "f.out", "g.out", "h", "h.out", "h_"]
 
 
 def test_an_operator_inside_a_functionalized_one_is_named():

@@ -76,7 +76,7 @@ def parse(text: str) -> dict[str, _Native]:
             native.entries[match["key"]] = match["value"].strip()
         elif native is not None and in_dispatch and (match := _KERNEL.match(plain)):
             native.kernels.update((key.strip(), match["kernel"]) for key in match["keys"].split(","))
-    generated = {name.strip(): each for each in natives.values() for name in each.entries.get("autogen", "").split(",")}
+    generated = {name: each for each in natives.values() for name in re.findall(r"[\w.]+", each.entries.get("autogen", ""))}
     return {**generated, **natives}
 
 
