@@ -3,13 +3,13 @@
 A functional overload allocates its results itself, and there is no redzone around those. Its out= overload runs the same kernel
 on memory that it is given. Some do not: torchgen has written them, and they call the functional one and copy its result.
 
-Only a call that may have an index is made so: one with an integer tensor beside another tensor, of an operator that is not
-pointwise. An index may hold anything and lead a kernel anywhere. What else decides where it writes, sizes and options, recorded
-calls of the out= overload have too. One of 25 calls is made so; with all that can be it were one of 4.
+Only calls that may have an index are made this way: those with an integer tensor beside another tensor, of an operator that is
+not pointwise. An index can lead a kernel anywhere. Sizes and options decide where it writes too, but the recorded calls of the
+out= overload have those. This is one call in 25; without the rule it would be one in 4, which shows nothing more on torch 2.13.
 
-What else such a call shows, as a read outside of an argument, belongs to the out= overload, which has calls of its own. A read
-outside of a result is not looked for: a kernel reads there only what it adds to. A write beyond the redzone goes unnoticed, or it
-ends the process.
+Anything else that such a call shows, such as a read outside of an argument, belongs to the out= overload, which has calls of its
+own. Reads outside of a result are not looked for: a kernel reads there only what it adds to. A write beyond the redzone goes
+unnoticed or ends the process.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ class OutCalls:
         outputs = result if isinstance(result, list | tuple) else [result]
         if not outputs or not all(map(_has_memory_of_its_own, outputs)):
             return []
-        found: dict[tuple[int, Edge], None] = {}
+        written: dict[tuple[int, Edge], None] = {}
         for filling in Filling:  # zeros do not show a zero that is written, and poison no number that is added
             outs = [_zeros_like(output) for output in outputs]
             values = self._arguments(call, outs, is_list=isinstance(result, list))
-            found |= dict.fromkeys(self._changed(values, outs, filling))
-        return list(found)
+            written |= dict.fromkeys(self._changed(values, outs, filling))
+        return list(written)
 
     def _result(self, call: PreparedCall) -> Any:
         """What the functional overload returns, as far as its metadata goes; ``None`` if it is not known.
@@ -98,7 +98,7 @@ class OutCalls:
                     _bytes(index).zero_()
                 with no_gradients(qualified_name(self._op._name)):
                     return self._op(*args, **kwargs)
-        except BaseException:  # zeros are refused, or lead it out of bounds
+        except Exception:  # zeros are refused, or lead it out of bounds
             return None
 
     def _arguments(self, call: PreparedCall, outs: Sequence[torch.Tensor], *, is_list: bool) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class OutCalls:
             position = {out.untyped_storage()._cdata: at for at, out in enumerate(outs)}
             owners = [(position.get(storages[redzone.storage]), redzone.edge) for redzone in error.redzones]
             return [(at, edge) for at, edge in owners if at is not None]
-        except BaseException:  # memory between redzones cannot be resized, for one
+        except Exception:  # memory between redzones cannot be resized, for one
             return []
         return []
 
