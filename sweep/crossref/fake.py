@@ -64,8 +64,9 @@ class CrossRef(protocol.CrossRef):
     def check(self, call: PreparedCall, form: str) -> list[Mismatch]:
         if form != CACHE:
             return super().check(call, form)
-        if self._last is not None and self._last[0] is call:
-            return self._cache.mismatches_of_structure(self._last[1])
+        last, self._last = self._last, None  # memory that is kept while the next call is made is not used again by it
+        if last is not None and last[0] is call:
+            return self._cache.mismatches_of_structure(last[1])
         return self._cache.mismatches(self._uncached(call))  # of an example, which has to show the mismatch itself
 
     def _uncached(self, call: PreparedCall) -> Uncached:
@@ -73,5 +74,6 @@ class CrossRef(protocol.CrossRef):
         hits = FakeTensorMode.cache_hits
         outcome = self.shared.fakes.outcome_or_error(call.op, args, kwargs)
         uncached = Uncached(args, kwargs, outcome, is_pure=FakeTensorMode.cache_hits == hits)
-        self._last = call, uncached
+        if CACHE in self.forms(call.op):
+            self._last = call, uncached
         return uncached

@@ -10,7 +10,7 @@ for Functionalize, such as a custom one, is functionalized as ``torch.compile`` 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -50,11 +50,13 @@ class CrossRef(protocol.CrossRef):
     def __init__(self) -> None:
         self._mismatches: list[Mismatch] = []
         self._op: torch._ops.OpOverload | None = None
+        self._handled: list[torch._ops.OpOverload] = []
 
     @contextmanager
     def opened(self, op: torch._ops.OpOverload, shared: Shared) -> Iterator[None]:
         self.shared, self._op = shared, op
-        _forget_functionalize()
+        self._handled.clear()
+        _forget_functionalize(torch._ops.get_cached_ops())
         try:
             with (
                 mock.patch("torch._dispatch.python.CROSSREF_FUNCTIONALIZE", True),
@@ -62,7 +64,7 @@ class CrossRef(protocol.CrossRef):
             ):
                 yield
         finally:
-            _forget_functionalize()
+            _forget_functionalize(self._handled)
             self._op = None
 
     def predict(self, call: PreparedCall, form: str) -> Outcome:
@@ -106,6 +108,7 @@ class CrossRef(protocol.CrossRef):
 
     def _handler(self, op: torch._ops.OpOverload, final_key: DispatchKey) -> DispatchKey | Callable[..., Any]:
         """The entry of an overload's Python dispatch table for Functionalize while the crossref is open."""
+        self._handled.append(op)
         name = qualified_name(op._name)
         if name in self.exemptions:
             return final_key
@@ -175,10 +178,10 @@ def _raised(op: torch._ops.OpOverload, side: str, error: BaseException) -> Misma
     return Mismatch(WHOLE, ending, None, "", type(error).__name__)
 
 
-def _forget_functionalize() -> None:
-    """Drops every cached decision about Functionalize, so that the next call asks again (as the seed does on enter and exit)."""
-    for op in torch._ops.get_cached_ops():
-        if DispatchKey.Functionalize in op._dispatch_cache:  # few have one, and this is asked of hundreds for every overload
+def _forget_functionalize(ops: Iterable[torch._ops.OpOverload]) -> None:
+    """Drops cached decisions about Functionalize, so that the next call asks again (as the seed does on enter and exit)."""
+    for op in ops:
+        if DispatchKey.Functionalize in op._dispatch_cache:
             op._uncache_dispatch(DispatchKey.Functionalize)
 
 

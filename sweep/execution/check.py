@@ -130,6 +130,8 @@ class Checker:
         self, observations: Observations, applying: Mapping[str, CrossRef], shared: Shared, wait: Callable[[], None]
     ) -> list[Finding]:
         """The findings of all observations, with examples."""
+        if not observations.mismatches:
+            return []
         guard = StateGuard()
 
         def clean() -> None:
@@ -258,9 +260,9 @@ class _Loop:
             if ended not in crossref.looks_at or at not in asked.selected:
                 continue
             started, compared = time.perf_counter(), False
+            skipped = self._checker.skipped.predictions
             for phase in asked.phases:
-                needed = {(at, name, phase.form), (at, name, crossref.basis_of(phase.form))}
-                if needed.isdisjoint(self._checker.skipped.predictions):
+                if not skipped or skipped.isdisjoint({(at, name, phase.form), (at, name, crossref.basis_of(phase.form))}):
                     self._checker.progress.beat(at, phase)
                     mismatches = self._predict(at, phase, crossref, prepared)
                     compared |= mismatches is not None

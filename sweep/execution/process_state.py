@@ -106,7 +106,9 @@ class _OpenFiles:
         self._lowest = -1
 
     def remember(self) -> None:
-        self._open, self._lowest = _files(), _lowest_free()
+        lowest = _lowest_free()
+        if lowest != self._lowest or lowest < 0:  # listing them takes a millisecond, and every overload has a guard
+            self._open, self._lowest = _files(), lowest
 
     def changes(self) -> tuple[list[int], list[int]]:
         """The descriptors opened and closed since then."""
