@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
+import sys
+
 import pytest
 import torch
 
@@ -14,6 +18,9 @@ from sweep.trials import Effort, Trials
 from tests import planted
 
 aten = torch.ops.aten
+
+malloc = ctypes.CDLL(None).malloc
+malloc.restype, malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
 
 
 def shrunk(op, args, kwargs, shows, *, fill="zeros", attempts=200):
@@ -230,3 +237,36 @@ def test_a_call_that_is_refused_in_other_words_is_no_example():
     op = planted.define("refusing", "(Tensor x) -> Tensor", real, torch.empty_like)
     [finding] = [f for f in check(half(2, 3, 4), op=op, crossrefs=["validation"])[0] if f.crossref == "validation"]
     assert finding.example == "torch.ops.sweep_planted.refusing.default(torch.zeros((1, 1), dtype=torch.float32))"
+
+
+def count_from(smallest):
+    """Returns a contiguous result, with another value every time if the argument has fewer elements."""
+    count, real = itertools.count(1), torch.ops.aten.clone.default
+
+    def kernel(x):
+        new = real(x, memory_format=torch.contiguous_format)
+        return new.add_(next(count)) if x.numel() < smallest else new
+
+    return planted.define(f"counting_{smallest}", "(Tensor x) -> Tensor", kernel, torch.empty_like)
+
+
+@pytest.mark.parametrize(("smallest", "size"), [(6, 6), (20, 20), (21, 20)])
+def test_a_smaller_call_answers_the_same_every_time(smallest, size):
+    """A call that is led out of its tensors does not; one that is recorded may, and then stays as it is."""
+    [finding] = [f for f in check(half(4, 5).t(), op=count_from(smallest))[0] if f.title == TITLE]
+    [tensor], _ = arguments(finding.example)
+    assert tensor.numel() == size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="new memory is filled by glibc")
+def test_a_smaller_call_does_not_depend_on_new_memory():
+    real = torch.ops.aten.clone.default
+
+    def kernel(x):
+        new = real(x, memory_format=torch.contiguous_format)
+        return new.add_(ctypes.string_at(malloc(4096), 4096)[1024]) if x.numel() < 6 else new
+
+    op = planted.define("reading_new_memory", "(Tensor x) -> Tensor", kernel, torch.empty_like)
+    [finding] = [f for f in check(half(4, 5).t(), op=op)[0] if f.title == TITLE]
+    [tensor], _ = arguments(finding.example)
+    assert tensor.numel() == 6

@@ -20,10 +20,10 @@ from sweep.calls import redzones
 from sweep.calls.call import COMBINED, Call, Recorded
 from sweep.calls.new_memory import filled, is_overrun
 from sweep.calls.recipes import is_opaque
-from sweep.calls.redzones import Filling, Redzone, WritesOutside
+from sweep.calls.redzones import Redzone, WritesOutside
 from sweep.calls.tensors import is_plain, is_strided
 from sweep.crossref.common import protocol
-from sweep.crossref.common.bounds_check import Answer, BoundsCheck, NoAnswer, Refusal
+from sweep.crossref.common.bounds_check import NEW_MEMORY, Answer, BoundsCheck, NoAnswer, Refusal
 from sweep.crossref.common.comparison import Outcome
 from sweep.crossref.common.out_calls import OutCalls
 from sweep.crossref.common.protocol import CHANGES_STATE, Arguments, DoesNotApply, NoPrediction, PreparedCall, Shared
@@ -34,9 +34,6 @@ from sweep.operators.inventory import qualified_name
 
 #: Calls with a larger tensor are left out: some take seconds, and each is made twice and more.
 _LARGEST = 200_000
-
-#: The byte in new memory while the redzones hold zeros, and while they hold poison.
-_BYTES = {Filling.ZEROS: 0x6B, Filling.POISON: 0x2D}
 
 
 class CrossRef(protocol.CrossRef):
@@ -94,7 +91,7 @@ class CrossRef(protocol.CrossRef):
             WritesOutside: a redzone has changed.
         """
         answers, overruns = [], []
-        for filling, byte in _BYTES.items():
+        for filling, byte in NEW_MEMORY.items():
             self._byte, self._overrun = byte, []
             with filled(byte):
                 answers.append(self._check.answer(call.arguments, filling))

@@ -30,10 +30,13 @@ class Shown:
     Attributes:
         mismatch: its mismatch of the finding.
         refusal: the words of the message with which the real call refused it, without numbers; empty if it returned.
+        is_reproducible: whether the real call answers the same whatever lies around its tensors and in new memory, as far as that
+            was looked at.
     """
 
     mismatch: Mismatch
     refusal: str = ""
+    is_reproducible: bool = True
 
 
 class Evaluator:
@@ -97,7 +100,8 @@ class Evaluator:
         mismatch = next((m for m in found if Key.of(key.crossref, m, key.form) == key), None)
         if mismatch is None or (self._bounds is not None and answers and self._bounds.depends(fresh, *answers)):
             return None
-        return Shown(mismatch, "" if call.refusal is None else _words(call.refusal))
+        is_reproducible = answers is None or answers[0] == answers[1]
+        return Shown(mismatch, "" if call.refusal is None else _words(call.refusal), is_reproducible)
 
     def _answers(self, arguments: Callable[[], Arguments], crossref: CrossRef) -> tuple[Answer, Answer] | None:
         """The answers of a call between redzones, before it is made in plain memory, which it might ruin; ``None`` off the CPU.
@@ -110,7 +114,7 @@ class Evaluator:
         """
         if self._bounds is None:
             return None
-        answers = self._bounds.answers(arguments)
+        answers = self._bounds.answers_in_new_memory(arguments)
         is_refused = all(isinstance(answer, Refusal) and not answer.is_about_memory for answer in answers)
         if is_refused and Recorded.REFUSED not in crossref.looks_at:
             raise DoesNotApply("the call is refused")

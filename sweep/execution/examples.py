@@ -78,18 +78,22 @@ class Examples:
                 shown = None if text is None else self._evaluator.shown(key, text, crossref)
                 if text is not None and shown is not None:
                     smaller = None
-                    if is_shrunk and self._trials.effort is Effort.SHRUNK:
+                    if is_shrunk and shown.is_reproducible and self._trials.effort is Effort.SHRUNK:
                         smaller = self._smaller(key, at, fill, crossref, shown)
                     text, shown = smaller or (text, shown)
                     return text, shown.mismatch
         return None
 
     def _smaller(self, key: Key, at: int, fill: str, crossref: CrossRef, shown: Shown) -> tuple[str, Shown] | None:
-        """A smaller call than a recorded one that shows the same, in the same words where the real call refuses it."""
+        """A smaller call than a recorded one that shows the same, in the same words where the real call refuses it.
+
+        A kernel that does not check its sizes and options is led out of their memory by some smaller calls, and what it does then
+        is chance. So the real call has to answer the same in other memory; of a call that never does nothing smaller is tried.
+        """
 
         def evaluated(text: str) -> Shown | None:
             other = self._evaluator.shown(key, text, crossref)
-            return other if other is not None and other.refusal == shown.refusal else None
+            return other if other is not None and other.is_reproducible and other.refusal == shown.refusal else None
 
         attempts = _ATTEMPTS_OF.get(key.crossref, _ATTEMPTS)
         return Shrinker(self._op, self._calls[at], fill, self._device, evaluated, attempts).smallest()

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from sweep.calls import redzones
+from sweep.calls.new_memory import filled
 from sweep.calls.recipes import is_opaque
 from sweep.calls.redzones import Filling, Redzone
 from sweep.calls.tensors import is_strided
@@ -23,6 +24,9 @@ from sweep.crossref.common.protocol import Arguments
 from sweep.findings.kind import Edge
 from sweep.operators.required_state import no_gradients
 from sweep.operators.schema import by_name, written_names
+
+#: The byte in new memory while the redzones hold zeros, and while they hold poison.
+NEW_MEMORY = {Filling.ZEROS: 0x6B, Filling.POISON: 0x2D}
 
 #: torch's words for memory that it has not allocated itself, and can therefore not resize.
 _NOT_RESIZABLE = "not resizable"
@@ -88,6 +92,18 @@ class BoundsCheck:
             WritesOutside: a redzone has changed.
         """
         return self.answer(arguments, Filling.ZEROS), self.answer(arguments, Filling.POISON)
+
+    def answers_in_new_memory(self, arguments: Callable[[], Arguments]) -> tuple[Answer, Answer]:
+        """As :meth:`answers`, with other new memory each time too: equal answers depend on neither.
+
+        Raises:
+            WritesOutside: a redzone has changed.
+        """
+        answers = []
+        for filling, byte in NEW_MEMORY.items():
+            with filled(byte):
+                answers.append(self.answer(arguments, filling))
+        return answers[0], answers[1]
 
     def depends(self, arguments: Callable[[], Arguments], with_zeros: Answer, with_poison: Answer) -> bool:
         """Whether answers differ because of the redzones, and not by chance.
