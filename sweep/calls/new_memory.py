@@ -17,6 +17,9 @@ _M_PERTURB = -6
 
 _mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
 
+#: The parameters that are in force, the inner ones last; 0 fills nothing.
+_perturb = [0]
+
 #: Sizes of glibc's chunks of memory, in bytes (``malloc/malloc.c``): each is a multiple of the first, at least as large as the
 #: second, and the last bytes of a size class belong to the chunk's own header.
 _GRANULE, _SMALLEST, _HEADER = 16, 32, 8
@@ -24,7 +27,7 @@ _GRANULE, _SMALLEST, _HEADER = 16, 32, 8
 
 @contextmanager
 def filled(byte: int) -> Iterator[None]:
-    """Context in which new memory is filled with a byte; it does not nest.
+    """Context in which new memory is filled with a byte.
 
     Args:
         byte: from 0 to 254. (The complement of 255 stands for not filling memory at all.)
@@ -32,11 +35,13 @@ def filled(byte: int) -> Iterator[None]:
     if _mallopt is None:
         yield
         return
-    _mallopt(_M_PERTURB, byte ^ 0xFF)
+    _perturb.append(byte ^ 0xFF)
+    _mallopt(_M_PERTURB, _perturb[-1])
     try:
         yield
     finally:
-        _mallopt(_M_PERTURB, 0)
+        _perturb.pop()
+        _mallopt(_M_PERTURB, _perturb[-1])
 
 
 def is_overrun(storage: torch.UntypedStorage, byte: int) -> bool:

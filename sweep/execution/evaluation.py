@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from sweep.calls.call import Recorded
+from sweep.calls.new_memory import filled
 from sweep.calls.printing import arguments
 from sweep.calls.redzones import WritesOutside
 from sweep.crossref.common.bounds_check import Answer, BoundsCheck, Refusal
@@ -21,6 +22,10 @@ from sweep.findings.finding import Claim, Key, Mismatch
 from sweep.operators.inventory import qualified_name
 from sweep.operators.schema import is_random
 from sweep.progress import Activity, Phase
+
+#: The byte in new memory during an evaluation, so that what a kernel makes of memory to which nothing was written is the same each
+#: time. It is not zero, because zeros are what most such kernels would have needed.
+_NEW_MEMORY = 0x6B
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,9 @@ class Evaluator:
 
         build = fresh if self._op._schema.is_mutable else functools.cache(fresh)
         answers = None if crossref.precedes else self._answers(fresh, crossref)
-        call = self._prepared(build, crossref)
-        found = (m for m in crossref.check(call, key.form) if m.claim is not Claim.REFUTED)
+        with filled(_NEW_MEMORY):
+            call = self._prepared(build, crossref)
+            found = [m for m in crossref.check(call, key.form) if m.claim is not Claim.REFUTED]
         mismatch = next((m for m in found if Key.of(key.crossref, m, key.form) == key), None)
         if mismatch is None or (self._bounds is not None and answers and self._bounds.depends(fresh, *answers)):
             return None
