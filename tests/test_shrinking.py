@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sweep.calls.codec import encode
+from sweep.calls.new_memory import filled
 from sweep.calls.printing import arguments, expression
 from sweep.execution.check import Checker
 from sweep.progress import Activity, Progress
@@ -19,8 +20,14 @@ from tests import planted
 
 aten = torch.ops.aten
 
+on_glibc = pytest.mark.skipif(sys.platform != "linux", reason="only glibc fills new memory")
+
 malloc = ctypes.CDLL(None).malloc
 malloc.restype, malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+
+
+def byte_of_new_memory():
+    return ctypes.string_at(malloc(4096), 4096)[1024]
 
 
 def shrunk(op, args, kwargs, shows, *, fill="zeros", attempts=200):
@@ -258,15 +265,39 @@ def test_a_smaller_call_answers_the_same_every_time(smallest, size):
     assert tensor.numel() == size
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="new memory is filled by glibc")
+@on_glibc
 def test_a_smaller_call_does_not_depend_on_new_memory():
     real = torch.ops.aten.clone.default
 
     def kernel(x):
         new = real(x, memory_format=torch.contiguous_format)
-        return new.add_(ctypes.string_at(malloc(4096), 4096)[1024]) if x.numel() < 6 else new
+        return new.add_(byte_of_new_memory()) if x.numel() < 6 else new
 
     op = planted.define("reading_new_memory", "(Tensor x) -> Tensor", kernel, torch.empty_like)
     [finding] = [f for f in check(half(4, 5).t(), op=op)[0] if f.title == TITLE]
     [tensor], _ = arguments(finding.example)
     assert tensor.numel() == 6
+
+
+@on_glibc
+def test_every_evaluation_sees_the_same_new_memory():
+    """The kernel shows the finding the first time, and later unless new memory holds zeros."""
+    real, count = torch.ops.aten.clone.default, itertools.count()
+
+    def kernel(x):
+        is_silent = next(count) and not byte_of_new_memory()
+        return real(x, memory_format=torch.preserve_format if is_silent else torch.contiguous_format)
+
+    op = planted.define("silent_on_zeros", "(Tensor x) -> Tensor", kernel, torch.empty_like)
+    with filled(0):
+        [finding] = [f for f in check(half(4, 5).t(), op=op)[0] if f.title == TITLE]
+    [tensor], _ = arguments(finding.example)
+    assert tensor.numel() == 4
+
+
+@on_glibc
+def test_new_memory_holds_what_the_innermost_context_says():
+    with filled(1):
+        with filled(2):
+            assert byte_of_new_memory() == 2
+        assert byte_of_new_memory() == 1

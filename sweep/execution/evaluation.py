@@ -23,8 +23,8 @@ from sweep.operators.inventory import qualified_name
 from sweep.operators.schema import is_random
 from sweep.progress import Activity, Phase
 
-#: The byte in new memory during an evaluation, so that what a kernel makes of memory to which nothing was written is the same each
-#: time. It is not zero, because zeros are what most such kernels would have needed.
+#: The byte in new memory during an evaluation, so that what a kernel makes of memory to which nothing was written is always the
+#: same. It is not zero, because zeros are what most such kernels would have needed.
 _NEW_MEMORY = 0x6B
 
 
