@@ -20,7 +20,7 @@ import torch
 
 from sweep.calls.corpus import aligned
 from sweep.calls.recipes import was_built
-from sweep.calls.tensors import is_strided, on_storage
+from sweep.calls.tensors import bytes_of, is_strided, on_storage
 from sweep.findings.kind import Edge
 
 #: Bytes of redzone on each side of a storage.
@@ -91,7 +91,7 @@ class _Arena:
         """Copy a storage into the arena."""
         self._used = storage.nbytes()
         inner = torch.frombuffer(self._bytes, dtype=torch.uint8, offset=_REDZONE, count=self._used)
-        inner.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
+        inner.copy_(bytes_of(storage))
         return inner.untyped_storage()
 
     def clear(self) -> list[Edge]:
@@ -223,8 +223,7 @@ def on_longer(arguments: Any, filling: Filling) -> Any:
         if storage._cdata not in longer:
             length = (storage.nbytes() + _REDZONE) // tensor.dtype.itemsize
             whole = torch.full((length,), _filler(tensor.dtype, filling), dtype=tensor.dtype, device=storage.device)
-            own = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
-            whole.view(torch.uint8)[: storage.nbytes()].copy_(own)
+            whole.view(torch.uint8)[: storage.nbytes()].copy_(bytes_of(storage))
             longer[storage._cdata] = whole.untyped_storage()
         return _on_copy(tensor, longer[storage._cdata])
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from sweep.calls.call import ALIGNMENT, StorageData, Unrecordable
+from sweep.calls.tensors import bytes_of
 
 #: A floating-point storage of more bytes than this is not kept but refilled with seeded uniform values of the same range. No
 #: kernel accepts or refuses an argument of that size by its values, and a few samples would otherwise be most of the corpus.
@@ -91,7 +92,7 @@ def encode_storage(use: StorageUse, device: str, data: bytearray, limits: ValueL
     first = min(use.first, last)
     length = last - first
     if use.is_floating and length > limits.floating:
-        low, high = _finite_range(_raw(use.storage)[first:last].cpu(), getattr(torch, use.floating_dtype))
+        low, high = _finite_range(bytes_of(use.storage)[first:last].cpu(), getattr(torch, use.floating_dtype))
         encoded["fill"] = [use.floating_dtype, low, high]
     elif length:
         if len(data) + length > limits.total:
@@ -109,15 +110,10 @@ def _read(use: StorageUse, first: int, last: int) -> bytes:
     the memory to NumPy, after which the call could not resize it.
     """
     if use.storage.device.type == "cpu":
-        tensor = _raw(use.storage) if use.tensor is None else use.tensor
+        tensor = bytes_of(use.storage) if use.tensor is None else use.tensor
         return ctypes.string_at(torch._C._data_address(tensor) + first, last - first)
-    raw: bytes = _raw(use.storage)[first:last].to("cpu", copy=True).numpy().tobytes()
+    raw: bytes = bytes_of(use.storage)[first:last].to("cpu", copy=True).numpy().tobytes()
     return raw
-
-
-def _raw(storage: torch.UntypedStorage) -> torch.Tensor:
-    """The bytes of a storage as a tensor of its own."""
-    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
 
 
 def _finite_range(raw: torch.Tensor, dtype: torch.dtype) -> tuple[str, str]:

@@ -100,6 +100,11 @@ def extent(size: Sequence[int], stride: Sequence[int]) -> int:
     return 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
 
 
+def bytes_of(storage: torch.UntypedStorage) -> torch.Tensor:
+    """The bytes of a storage, as a tensor on it."""
+    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+
+
 def is_contiguous(size: Sequence[int], stride: Sequence[int]) -> bool:
     """Whether a strided tensor is contiguous, as ``torch.Tensor.is_contiguous`` says it.
 

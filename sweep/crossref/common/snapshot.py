@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sweep.calls.tensors import is_strided, parts_of
+from sweep.calls.tensors import bytes_of, is_strided, parts_of
 from sweep.crossref.common.comparison import same
 
 
@@ -34,7 +34,7 @@ class _Saved:
     def of(cls, tensor: torch.Tensor) -> _Saved:
         memory = memory_of(tensor)
         dense = tensor.to_dense() if tensor.is_mkldnn else None
-        return cls(tensor, _metadata(tensor), memory, [_bytes(storage).clone() for storage in memory], dense)
+        return cls(tensor, _metadata(tensor), memory, [bytes_of(storage).clone() for storage in memory], dense)
 
     def is_changed(self) -> bool:
         """Whether a byte of its memory, or its metadata, is another one. NaNs are bytes like all others."""
@@ -44,7 +44,7 @@ class _Saved:
             return not same(self.dense, self.tensor.to_dense()).all()
         memory = memory_of(self.tensor)
         return len(memory) != len(self.content) or any(
-            storage.nbytes() != before.numel() or not torch.equal(_bytes(storage), before)
+            storage.nbytes() != before.numel() or not torch.equal(bytes_of(storage), before)
             for storage, before in zip(memory, self.content, strict=True)
         )
 
@@ -52,7 +52,7 @@ class _Saved:
         """Gives the memory that it had its bytes back, as far as that has its size."""
         for storage, before in zip(self.memory, self.content, strict=True):
             if storage.nbytes() == before.numel():
-                _bytes(storage).copy_(before)
+                bytes_of(storage).copy_(before)
 
 
 class Snapshot:
@@ -102,7 +102,3 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _tensors(item)
-
-
-def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
-    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
