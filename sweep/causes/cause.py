@@ -35,7 +35,7 @@ class Cause:
     @property
     def kinds(self) -> dict[KindClass, int]:
         """The kinds of the findings, each with the number of overloads that have it, the most frequent first."""
-        counts = Counter(kind for titles in self.findings.values() for kind in {kind_of(title) for title in titles})
+        counts = Counter(kind for titles in self.findings.values() for kind in set(map(kind_class, titles)))
         order = list(KindClass)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], order.index(item[0]))))
 
@@ -120,11 +120,6 @@ class Causes:
 def _of_titles(findings: Explained, titles: Mapping[str, Collection[str]]) -> dict[str, dict[str, str]]:
     kept = {name: {t: text for t, text in own.items() if t in titles.get(name, ())} for name, own in findings.items()}
     return {name: own for name, own in kept.items() if own}
-
-
-def kind_of(title: str) -> KindClass:
-    """The class of a finding's kind, from what identifies it among those of its overload."""
-    return kind_class(title.partition(": ")[2])
 
 
 def grouped(answers: Mapping[str, Iterable[Answer]]) -> Causes:

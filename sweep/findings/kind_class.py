@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import re
 
-from sweep.findings.ending import EndingKind
-from sweep.findings.kind import Access, Difference, Kind, LostValidation, SchemaFault, StateChange
+from sweep.findings.ending import Ending, EndingKind
+from sweep.findings.kind import Access, Difference, Kind, LostValidation, OutOfBoundsAccess, SchemaFault, StateChange
 
 
 class KindClass(enum.Enum):
@@ -120,9 +120,21 @@ def kind_class(what: str) -> KindClass:
 
 
 def broad_class(kind: Kind) -> KindClass:
-    """The class by which a kind is compared with others of the same call or of one inside it.
+    """The broad class of a kind, by which it is compared with others of the same call or of one inside it.
 
     >>> broad_class(Difference.OFFSET), broad_class(LostValidation("ValueError"))
     (<KindClass.STRIDES: 'strides'>, <KindClass.LOST_VALIDATION: 'lost validation'>)
     """
-    return kind_class(str(kind)).broad
+    match kind:
+        case Difference():
+            return _OF_DIFFERENCES[kind].broad
+        case Ending():
+            return _OF_ENDINGS[kind.kind].broad
+        case LostValidation():
+            return KindClass.LOST_VALIDATION
+        case OutOfBoundsAccess():
+            return KindClass.BOUNDS
+        case SchemaFault():
+            return KindClass.SCHEMA
+        case StateChange():
+            return KindClass.STATE
