@@ -13,9 +13,10 @@ from sweep import crossref
 from sweep.calls.call import Recorded
 from sweep.calls.parsing import TYPED
 from sweep.crossref.common.comparison import Outcome
-from sweep.crossref.common.out_calls import OutCalls, out_of
+from sweep.crossref.common.out_calls import OutCalls
 from sweep.crossref.common.protocol import PreparedCall
 from sweep.findings.finding import Status
+from sweep.operators.functional_form import out_of
 from sweep.operators.inventory import resolve
 from tests import planted
 from tests.planted import check

@@ -136,8 +136,8 @@ class Attribution:
             raising = predicted.raising
             if not depth and raising is not None and raising is not op and functional_of(op) is not raising:
                 operator = qualified_name(raising._name)
-            function = naming.of_error(op, predicted, symbolic=self._predictor.symbolic)
-            return naming.by_generator(Attributed(function, operator)) if is_told else Attributed(function, operator)
+            attributed = Attributed(naming.of_error(op, predicted, symbolic=self._predictor.symbolic), operator)
+            return naming.by_generator(attributed) if is_told else attributed
         if self._deep and kind_of(op) is OverloadKind.OUT and functional_of(op) is not None:
             handling = naming.of_out_handling(op, node)  # the functional form is right
             if handling is not None:

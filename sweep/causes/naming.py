@@ -25,7 +25,7 @@ from sweep.causes.native_functions import cpp_function
 from sweep.causes.tracer import HANDLERS, INTERPRETER, Node, Trace, answers, place_of
 from sweep.crossref.common.protocol import Arguments
 from sweep.operators.facts import Origin
-from sweep.operators.functional_form import functional_of
+from sweep.operators.functional_form import functional_of, is_generated_out
 from sweep.operators.inventory import backend_keys, kernels, kind_of, qualified_name
 from sweep.operators.origins import prediction_of, registrations_of
 from sweep.operators.overload import OverloadKind
@@ -126,11 +126,6 @@ def missing() -> Function:
     """What fake tensors do for an operator without any kernel that they could ask: run the real one, or refuse."""
     code = FakeTensorMode._dispatch_impl.__code__
     return Function(place_of(code), code.co_firstlineno, code.co_qualname, Role.MISSING)
-
-
-def is_generated_out(op: torch._ops.OpOverload) -> bool:
-    """Whether torchgen has written the kernel of an out= overload, which calls the functional form and copies what it returns."""
-    return kind_of(op) is OverloadKind.OUT and torch.Tag.generated in op.tags
 
 
 def generated_out() -> Function:

@@ -220,10 +220,8 @@ class _Asked:
     def _of_kernel(self, arguments: Callable[[], Arguments]) -> Attributed:
         """The kernel that a real call runs: that of the first operator inside a composite one with the same kind of finding."""
         if self._question.crossref == CALL:
-            # What it raises is the finding; which operator was running has been reported by then.
-            with no_gradients(self._name), suppress(Exception), _Reporting(self._name, self._report):
-                args, kwargs = arguments()
-                self._op(*args, **kwargs)
+            # It may end the process; which operator was running has been reported by then.
+            self._make(arguments, _Watching(self._report_operator, partial(self._report, self._name)))
         inside = next((op for op in self._inside(arguments) if qualified_name(op._name) in self._alike), None)
         # Of a call of an operator inside the arguments are not known.
         kernel = naming.kernel_of(inside or self._op, keys=() if inside else naming.keys_of(arguments()))
@@ -235,42 +233,33 @@ class _Asked:
         predicted = trace(lambda: StaticPredictor().predict(self._op, arguments()).outcome)
         inside = [node.op for node in predicted.root.children]
         if predicted.error is not None and self._question.crossref == _SCHEMA:
-            with no_gradients(self._name), suppress(Exception), _Noting() as noting:
-                args, kwargs = arguments()
-                self._op(*args, **kwargs)
-            inside = noting.operators
+            inside = []
+            self._make(arguments, _Watching(inside.append))
         return [op for op in inside if op is not self._op and isinstance(op, torch._ops.OpOverload)]
+
+    def _make(self, arguments: Callable[[], Arguments], mode: TorchDispatchMode) -> None:
+        """Makes the real call in a mode, whatever it raises: that is not what is asked for."""
+        with no_gradients(self._name), suppress(Exception), mode:
+            args, kwargs = arguments()
+            self._op(*args, **kwargs)
+
+    def _report_operator(self, operator: Any) -> None:
+        if isinstance(operator, torch._ops.OpOverload):
+            self._report(qualified_name(operator._name))
 
     def _report(self, name: str) -> None:
         self._progress.checkpoint((self._at, name))
 
 
-class _Noting(TorchDispatchMode):
-    """Notes every operator.
+class _Watching(TorchDispatchMode):
+    """Calls a function with every operator before it runs, and another one afterwards."""
 
-    Attributes:
-        operators: the operators, in order.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, before: Callable[[Any], None], after: Callable[[], None] = lambda: None) -> None:
         super().__init__()
-        self.operators: list[Any] = []
+        self._before, self._after = before, after
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.operators.append(func)
-        return func(*args, **(kwargs or {}))
-
-
-class _Reporting(TorchDispatchMode):
-    """Reports every operator before it runs, which may end the process, and the outer one when it goes on."""
-
-    def __init__(self, outer: str, report: Callable[[str], None]) -> None:
-        super().__init__()
-        self._outer, self._report = outer, report
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if isinstance(func, torch._ops.OpOverload):
-            self._report(qualified_name(func._name))
+        self._before(func)
         result = func(*args, **(kwargs or {}))
-        self._report(self._outer)
+        self._after()
         return result

@@ -23,7 +23,7 @@ from sweep.calls.recipes import is_opaque
 from sweep.calls.redzones import Redzone, WritesOutside
 from sweep.calls.tensors import is_plain, is_strided
 from sweep.crossref.common import protocol
-from sweep.crossref.common.bounds_check import NEW_MEMORY, Answer, BoundsCheck, NoAnswer, Refusal
+from sweep.crossref.common.bounds_check import NEW_MEMORY, Answer, BoundsCheck, NoAnswer, Refusal, outputs_of
 from sweep.crossref.common.comparison import Outcome
 from sweep.crossref.common.out_calls import OutCalls
 from sweep.crossref.common.protocol import CHANGES_STATE, Arguments, DoesNotApply, NoPrediction, PreparedCall, Shared
@@ -103,7 +103,7 @@ class CrossRef(protocol.CrossRef):
         """Notes the outputs behind whose memory the call has written."""
         tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
         given = {storage._cdata for tensor in tensors for storage in memory_of(tensor)}
-        for at, leaf in enumerate(_outputs(result)):
+        for at, leaf in enumerate(outputs_of(result)):
             if is_opaque(leaf, self._name) or (isinstance(leaf, torch.Tensor) and (leaf._is_zerotensor() or not is_plain(leaf))):
                 continue  # its memory, if it has any, is not the allocator's
             storage = _storage(leaf)
@@ -138,8 +138,3 @@ def _storage(leaf: Any) -> int | None:
     if not isinstance(leaf, torch.Tensor) or not is_strided(leaf) or not torch._C._has_storage(leaf):
         return None
     return leaf.untyped_storage()._cdata
-
-
-def _outputs(result: Any) -> Sequence[Any]:
-    """The outputs of a result; the members of a list are outputs of their own here."""
-    return result if isinstance(result, tuple | list) else [result]

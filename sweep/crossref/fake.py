@@ -74,6 +74,5 @@ class CrossRef(protocol.CrossRef):
         hits = FakeTensorMode.cache_hits
         outcome = self.shared.fakes.outcome_or_error(call.op, args, kwargs)
         uncached = Uncached(args, kwargs, outcome, is_pure=FakeTensorMode.cache_hits == hits)
-        if CACHE in self.forms(call.op):
-            self._last = call, uncached
+        self._last = call, uncached
         return uncached

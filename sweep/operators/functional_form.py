@@ -1,9 +1,9 @@
-"""The functional form of an out= or in-place overload: the overload that returns what this one writes."""
+"""The functional form of an out= or in-place overload, the overload that returns what this one writes; and the way back."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -39,17 +39,39 @@ def functional_of(op: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
     return None
 
 
+@functools.cache
+def out_of(op: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
+    """The out= overload that runs the kernel of a functional one; ``None`` if there is none.
+
+    >>> out_of(torch.ops.aten.index_select.default)
+    <OpOverload(op='aten.index_select', overload='out')>
+    """
+    if kind_of(op) is not OverloadKind.FUNCTIONAL:
+        return None
+    name = op._schema.name.partition("::")[2]
+    outs = (out for out in _overloads(op, (name, f"{name}_out")) if kind_of(out) is OverloadKind.OUT)
+    return next((out for out in outs if not is_generated_out(out) and functional_of(out) is op), None)
+
+
+def is_generated_out(op: torch._ops.OpOverload) -> bool:
+    """Whether torchgen has written the kernel of an out= overload, which calls the functional form and copies what it returns."""
+    return kind_of(op) is OverloadKind.OUT and torch.Tag.generated in op.tags
+
+
 def _candidates(op: torch._ops.OpOverload) -> Iterator[torch._ops.OpOverload]:
     """The overloads that write to no argument, of the operator itself and of those named after it."""
-    namespace, _, name = op._schema.name.partition("::")
+    name = op._schema.name.partition("::")[2]
     names = [name, *(name.removesuffix(ending) for ending in _ENDINGS if name.endswith(ending))]
     if name.startswith("__i") and name.endswith("__"):
         names.append(f"__{name[3:]}")  # __iand__ is the in-place form of __and__
-    for packet in (getattr(getattr(torch.ops, namespace), each, None) for each in names if each):
+    yield from (candidate for candidate in _overloads(op, names) if not candidate._schema.is_mutable)
+
+
+def _overloads(op: torch._ops.OpOverload, names: Iterable[str]) -> Iterator[torch._ops.OpOverload]:
+    """The overloads of the operators with some names in the namespace of an operator."""
+    for packet in (getattr(getattr(torch.ops, op.namespace), each, None) for each in names if each):
         for overload in sorted(packet.overloads()) if packet is not None else ():
-            candidate = getattr(packet, overload)
-            if not candidate._schema.is_mutable:
-                yield candidate
+            yield getattr(packet, overload)
 
 
 def _signature(op: torch._ops.OpOverload) -> frozenset[tuple[str, str]]:

@@ -8,7 +8,7 @@ recording keeps such a call apart, and crossref ``bounds`` reports it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -181,6 +181,11 @@ class BoundsCheck:
         """The arguments that the call writes to."""
         values = by_name(self._op, args, kwargs)
         return [values[name] for name in written_names(self._op) if name in values]
+
+
+def outputs_of(result: Any) -> Sequence[Any]:
+    """The outputs of a result; the members of a list are outputs of their own here."""
+    return result if isinstance(result, tuple | list) else [result]
 
 
 def _leaves(value: Any) -> Iterator[Any]:

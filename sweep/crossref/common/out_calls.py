@@ -14,7 +14,6 @@ unnoticed or ends the process.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,37 +22,18 @@ from torch.utils._pytree import tree_leaves
 
 from sweep.calls import redzones
 from sweep.calls.redzones import Filling, WritesOutside
-from sweep.calls.tensors import is_plain, is_strided
+from sweep.calls.tensors import bytes_of, extent, is_plain, is_strided
+from sweep.crossref.common.bounds_check import outputs_of
 from sweep.crossref.common.layout_operators import is_about_layout
 from sweep.crossref.common.protocol import PreparedCall
 from sweep.findings.kind import Edge
-from sweep.operators.functional_form import functional_of
-from sweep.operators.inventory import kind_of, qualified_name
-from sweep.operators.overload import OverloadKind
+from sweep.operators.functional_form import out_of
+from sweep.operators.inventory import qualified_name
 from sweep.operators.required_state import no_gradients
 from sweep.operators.schema import by_name, written_names
 
 #: Dtypes of indices.
 _INDICES = frozenset({torch.int32, torch.int64})
-
-
-@functools.cache
-def out_of(op: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
-    """The out= overload that runs the kernel of a functional one; ``None`` if there is none.
-
-    >>> out_of(torch.ops.aten.index_select.default)
-    <OpOverload(op='aten.index_select', overload='out')>
-    """
-    if kind_of(op) is not OverloadKind.FUNCTIONAL or is_about_layout(op):
-        return None
-    namespace, _, name = op._schema.name.partition("::")
-    packets = [getattr(getattr(torch.ops, namespace), each, None) for each in (name, f"{name}_out")]
-    candidates = [getattr(packet, each) for packet in packets if packet is not None for each in sorted(packet.overloads())]
-    return next((out for out in candidates if _writes_itself(out) and functional_of(out) is op), None)
-
-
-def _writes_itself(op: torch._ops.OpOverload) -> bool:
-    return kind_of(op) is OverloadKind.OUT and torch.Tag.generated not in op.tags
 
 
 class OutCalls:
@@ -65,7 +45,7 @@ class OutCalls:
 
     def __init__(self, op: torch._ops.OpOverload) -> None:
         self._op = op
-        self._out = None if torch.Tag.pointwise in op.tags else out_of(op)
+        self._out = None if torch.Tag.pointwise in op.tags or is_about_layout(op) else out_of(op)
 
     def written(self, call: PreparedCall) -> list[tuple[int, Edge]]:
         """The outputs outside of whose memory a call writes, each with the side; the members of a list count as outputs.
@@ -75,7 +55,7 @@ class OutCalls:
         if self._out is None or not _indices(call.arguments()):
             return []
         result = self._result(call)
-        outputs = result if isinstance(result, list | tuple) else [result]
+        outputs = outputs_of(result)
         if not outputs or not all(map(_has_memory_of_its_own, outputs)):
             return []
         written: dict[tuple[int, Edge], None] = {}
@@ -95,7 +75,7 @@ class OutCalls:
         try:
             with redzones.protected(call.arguments()) as (args, kwargs):
                 for index in _indices((args, kwargs)):
-                    _bytes(index).zero_()
+                    bytes_of(index.untyped_storage()).zero_()
                 with no_gradients(qualified_name(self._op._name)):
                     return self._op(*args, **kwargs)
         except Exception:  # zeros are refused, or lead it out of bounds
@@ -137,16 +117,11 @@ def _has_memory_of_its_own(output: Any) -> bool:
         return False
     if output.is_conj() or output.is_neg() or output.storage_offset():
         return False
-    return output.untyped_storage().nbytes() == _zeros_like(output).untyped_storage().nbytes()
+    return output.untyped_storage().nbytes() == extent(output.shape, output.stride()) * output.itemsize
 
 
 def _zeros_like(output: torch.Tensor) -> torch.Tensor:
     """Zeros with the metadata of an output, on as little memory as they need."""
     zeros = torch.empty_strided(output.shape, output.stride(), dtype=output.dtype)
-    _bytes(zeros).zero_()  # an expanded tensor refuses it
+    bytes_of(zeros.untyped_storage()).zero_()  # an expanded tensor refuses it
     return zeros
-
-
-def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    """The memory of a tensor."""
-    return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
