@@ -21,13 +21,14 @@ def finding(kind, crossref="fake"):
     return Finding(crossref, WHOLE, kind, None, "a", "b", ("fake", "real"), (), 1, DISPATCHED.text)
 
 
-def checked(*findings, **fields):
-    return CheckedCall(DISPATCHED, Result(NAME, calls=1, findings=findings), **fields)
+def checked(*findings, compared=("fake", "schema"), **fields):
+    return CheckedCall(DISPATCHED, Result(NAME, calls=1, findings=findings, compared=dict.fromkeys(compared, 1)), **fields)
 
 
 AGREES = checked()
 DISAGREES = checked(finding(Difference.DTYPE))
-UNSUPPORTED = checked(finding(Ending(EndingKind.UNSUPPORTED, "X", "fake")))
+REFUSAL = finding(Ending(EndingKind.UNSUPPORTED, "X", "fake"))
+UNSUPPORTED = checked(REFUSAL)
 NOT_COMPARED = CheckedCall(DISPATCHED, Result(NAME, reason=Reason(ReasonKind.EXEMPT, "why")))
 RAISED = RaisedByText("NameError", "name 'x' is not defined\nand more", 2)
 EXPLANATION = {"fake": Side("fake", "RuntimeError: no", raised=True), "symbolic": Side("symbolic", "Error: no", raised=True)}
@@ -40,7 +41,9 @@ EXPLANATION = {"fake": Side("fake", "RuntimeError: no", raised=True), "symbolic"
         (0, [AGREES, NOT_COMPARED], {}),
         (1, [NOT_COMPARED], {}),
         (1, [AGREES, DISAGREES], {}),
-        (1, [UNSUPPORTED, AGREES], {}),
+        (0, [UNSUPPORTED], {}),
+        (1, [checked(REFUSAL, compared=["fake"])], {}),
+        (1, [UNSUPPORTED, DISAGREES], {}),
         (2, [AGREES], {"raised": RAISED}),
         (1, [AGREES, DISAGREES], {"raised": RAISED}),
         (1, [AGREES], {"ending": Ending(EndingKind.TIMEOUT)}),
@@ -86,9 +89,10 @@ def test_what_stopped_the_text_and_what_was_not_checked_is_named():
         "the text raises in line 2 NameError: name 'x' is not defined",
         "    and more",
     ]
-    assert list(total(evaluation, [DISAGREES, NOT_COMPARED])) == [
+    assert list(total(evaluation, [DISAGREES, UNSUPPORTED, NOT_COMPARED])) == [
         "not checked: zz.f.default: why",
         "not checked: 3 more calls, which differ from others only in values",
-        "2 calls of 1 overload: 1 disagrees, 1 not compared",
+        "3 calls of 1 overload: 1 disagrees, 1 unsupported, 1 not compared",
     ]
+    assert list(total(Evaluation([DISPATCHED]), [UNSUPPORTED])) == ["1 call of 1 overload: none disagrees, 1 unsupported"]
     assert list(total(Evaluation([DISPATCHED]), [AGREES])) == ["1 call of 1 overload: all agree"]

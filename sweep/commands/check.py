@@ -91,7 +91,7 @@ def exit_status(evaluation: Evaluation, checked: Sequence[CheckedCall]) -> int:
         return options.DISAGREES
     if evaluation.raised:
         return options.BAD_REQUEST
-    return 0 if any(call.result.status is Status.AGREES for call in checked) else options.DISAGREES
+    return 0 if any(call.was_compared for call in checked) else options.DISAGREES
 
 
 # --- checking ----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,14 @@ class CheckedCall:
 
     @property
     def disagrees(self) -> bool:
-        return self.result.status not in (Status.AGREES, Status.NOT_CALLED)
+        """Whether a crossref contradicts the real call; a refusal by design does not."""
+        return self.result.status in (Status.KNOWN_BAD, Status.FLAKY)
+
+    @property
+    def was_compared(self) -> bool:
+        """Whether a crossref compared the call, rather than refusing it or not applying to it."""
+        refusing = {finding.crossref for finding in self.result.findings if finding.is_refusal}
+        return any(calls and name not in refusing for name, calls in self.result.compared.items())
 
 
 def as_text(call: CheckedCall, *, is_alone: bool) -> str:
@@ -46,7 +53,7 @@ def as_text(call: CheckedCall, *, is_alone: bool) -> str:
     if is_alone:
         return "\n".join(lines)
     header = f"[{call.dispatched.overload}]"
-    return "\n".join([header, *lines] if call.disagrees else [f"{header} {lines[0]}"])
+    return "\n".join([header, *lines] if call.result.findings else [f"{header} {lines[0]}"])
 
 
 def stops(evaluation: Evaluation) -> Iterator[str]:
@@ -68,10 +75,15 @@ def total(evaluation: Evaluation, checked: Sequence[CheckedCall]) -> Iterator[st
         yield f"not checked: {evaluation.repeated} more calls, which differ from others only in values"
     overloads = len({call.dispatched.overload for call in checked})
     disagree = sum(call.disagrees for call in checked)
-    not_compared = sum(call.result.status is Status.NOT_CALLED for call in checked)
-    verdict = f"{disagree} disagree{'s' if disagree == 1 else ''}" if disagree else "all agree"
+    others = [
+        f"{count} {word}"
+        for status, word in ((Status.UNSUPPORTED, "unsupported"), (Status.NOT_CALLED, "not compared"))
+        if (count := sum(call.result.status is status for call in checked))
+    ]
+    agreement = "none disagrees" if others else "all agree"
+    verdict = f"{disagree} disagree{'s' if disagree == 1 else ''}" if disagree else agreement
     calls = f"{len(checked)} call{'s' if len(checked) != 1 else ''} of {overloads} overload{'s' if overloads != 1 else ''}"
-    yield f"{calls}: {verdict}" + (f", {not_compared} not compared" if not_compared else "")
+    yield f"{calls}: {', '.join([verdict, *others])}"
 
 
 def as_json(call: CheckedCall) -> dict[str, Any]:
