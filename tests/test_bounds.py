@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sweep import crossref
+from sweep.calls import redzones
 from sweep.calls.call import Recorded
 from sweep.calls.parsing import TYPED
 from sweep.crossref.common.comparison import Outcome
@@ -243,6 +244,22 @@ def test_correct_kernels_are_silent():
         assert check(op, [recorded], ["bounds"]).status in (Status.AGREES, Status.NOT_CALLED), op
     op = define("through_strides", through_strides, fake=lambda x: x.new_empty(2))
     assert findings(op, planted.call(op, torch.arange(3.0)), planted.call(op, torch.arange(6.0)[::2]), crossrefs=["bounds"]) == []
+
+
+_COMPLEX = sorted({d for d in vars(torch).values() if isinstance(d, torch.dtype) and d.is_complex}, key=str)
+
+
+@pytest.mark.parametrize("dtype", _COMPLEX, ids=str)  # of torch 2.14 on, one that torch has no kernel to fill
+@pytest.mark.parametrize(("filling", "filler"), [(redzones.Filling.ZEROS, 0.0), (redzones.Filling.POISON, float("nan"))])
+def test_complex_numbers_of_every_dtype_lie_between_redzones(dtype, filling, filler):
+    numbers = torch.ones(8, dtype=dtype.to_real()).view(dtype)
+    size = numbers.untyped_storage().nbytes()
+    with redzones.between(([numbers], {}), filling) as ([copy], _):
+        address = copy.data_ptr()
+        around = ctypes.string_at(address - dtype.itemsize, dtype.itemsize) + ctypes.string_at(address + size, dtype.itemsize)
+        assert ctypes.string_at(address, size) == ctypes.string_at(numbers.data_ptr(), size)
+    parts = torch.frombuffer(bytearray(around), dtype=dtype.to_real()).float()
+    torch.testing.assert_close(parts, torch.tensor([filler, 0.0] * 2), equal_nan=True)
 
 
 def test_memory_of_every_size_is_seen_behind_up_to_its_chunk():

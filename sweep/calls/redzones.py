@@ -222,7 +222,7 @@ def on_longer(arguments: Any, filling: Filling) -> Any:
         storage = tensor.untyped_storage()
         if storage._cdata not in longer:
             length = (storage.nbytes() + _REDZONE) // tensor.dtype.itemsize
-            whole = torch.full((length,), _filler(tensor.dtype, filling), dtype=tensor.dtype, device=storage.device)
+            whole = _filled(length, tensor.dtype, filling, storage.device)
             whole.view(torch.uint8)[: storage.nbytes()].copy_(bytes_of(storage))
             longer[storage._cdata] = whole.untyped_storage()
         return _on_copy(tensor, longer[storage._cdata])
@@ -276,8 +276,20 @@ def _on_copy(tensor: torch.Tensor, storage: torch.UntypedStorage) -> torch.Tenso
 @functools.cache
 def _pattern(dtype: torch.dtype, filling: Filling) -> bytes:
     count = _PERIOD // dtype.itemsize
-    pattern: bytes = torch.full((count,), _filler(dtype, filling), dtype=dtype).view(torch.uint8).numpy().tobytes()
+    pattern: bytes = _filled(count, dtype, filling).view(torch.uint8).numpy().tobytes()
     return pattern
+
+
+def _filled(count: int, dtype: torch.dtype, filling: Filling, device: torch.device | str = "cpu") -> torch.Tensor:
+    """New one-dimensional tensor whose elements are the filler; of complex numbers the real part is.
+
+    Complex tensors are views of real ones, since torch has no kernel that fills ``bcomplex32``.
+    """
+    if not dtype.is_complex:
+        return torch.full((count,), _filler(dtype, filling), dtype=dtype, device=device)
+    parts = torch.zeros((count, 2), dtype=dtype.to_real(), device=device)
+    parts[:, 0] = _filler(dtype, filling)
+    return parts.flatten().view(dtype)
 
 
 def _filler(dtype: torch.dtype, filling: Filling) -> float:
