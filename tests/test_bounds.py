@@ -246,20 +246,28 @@ def test_correct_kernels_are_silent():
     assert findings(op, planted.call(op, torch.arange(3.0)), planted.call(op, torch.arange(6.0)[::2]), crossrefs=["bounds"]) == []
 
 
-_COMPLEX = sorted({d for d in vars(torch).values() if isinstance(d, torch.dtype) and d.is_complex}, key=str)
+_DTYPES = sorted({dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}, key=str)
+
+#: Complex dtypes, from torch 2.14 on one that torch has no kernel to fill, and others without one: dtype -> what fills it.
+_CARRIERS = {dtype: dtype.to_real() for dtype in _DTYPES if dtype.is_complex}
+_CARRIERS |= dict.fromkeys((torch.bits8, torch.bits16, torch.uint4, torch.int4), torch.uint8)
 
 
-@pytest.mark.parametrize("dtype", _COMPLEX, ids=str)  # of torch 2.14 on, one that torch has no kernel to fill
-@pytest.mark.parametrize(("filling", "filler"), [(redzones.Filling.ZEROS, 0.0), (redzones.Filling.POISON, float("nan"))])
-def test_complex_numbers_of_every_dtype_lie_between_redzones(dtype, filling, filler):
-    numbers = torch.ones(8, dtype=dtype.to_real()).view(dtype)
-    size = numbers.untyped_storage().nbytes()
-    with redzones.between(([numbers], {}), filling) as ([copy], _):
+@pytest.mark.parametrize("dtype", _CARRIERS, ids=str)
+@pytest.mark.parametrize("filling", redzones.Filling)
+def test_memory_of_every_dtype_lies_between_redzones(dtype, filling):
+    carrier = _CARRIERS[dtype]
+    tensor = torch.ones(16, dtype=carrier).view(dtype)
+    size = tensor.untyped_storage().nbytes()
+    with redzones.between(([tensor], {}), filling) as ([copy], _):
         address = copy.data_ptr()
-        around = ctypes.string_at(address - dtype.itemsize, dtype.itemsize) + ctypes.string_at(address + size, dtype.itemsize)
-        assert ctypes.string_at(address, size) == ctypes.string_at(numbers.data_ptr(), size)
-    parts = torch.frombuffer(bytearray(around), dtype=dtype.to_real()).float()
-    torch.testing.assert_close(parts, torch.tensor([filler, 0.0] * 2), equal_nan=True)
+        around = [ctypes.string_at(start, dtype.itemsize) for start in (address - dtype.itemsize, address + size)]
+        assert ctypes.string_at(address, size) == ctypes.string_at(tensor.data_ptr(), size)
+    poison = float("nan") if carrier.is_floating_point else 1.0
+    filler = poison if filling is redzones.Filling.POISON else 0.0
+    for redzone in around:
+        parts = torch.frombuffer(bytearray(redzone), dtype=carrier).float()
+        torch.testing.assert_close(parts, torch.tensor([filler, *[0.0] * (len(parts) - 1)]), equal_nan=True)
 
 
 def test_memory_of_every_size_is_seen_behind_up_to_its_chunk():

@@ -281,15 +281,26 @@ def _pattern(dtype: torch.dtype, filling: Filling) -> bytes:
 
 
 def _filled(count: int, dtype: torch.dtype, filling: Filling, device: torch.device | str = "cpu") -> torch.Tensor:
-    """New one-dimensional tensor whose elements are the filler; of complex numbers the real part is.
-
-    Complex tensors are views of real ones, since torch has no kernel that fills ``bcomplex32``.
-    """
-    if not dtype.is_complex:
-        return torch.full((count,), _filler(dtype, filling), dtype=dtype, device=device)
-    parts = torch.zeros((count, 2), dtype=dtype.to_real(), device=device)
-    parts[:, 0] = _filler(dtype, filling)
+    """New one-dimensional tensor of fillers; of an element with several parts, the first is the filler and the others are 0."""
+    carrier = _carrier(dtype)
+    filler = _filler(carrier, filling)
+    if carrier is dtype:
+        return torch.full((count,), filler, dtype=dtype, device=device)
+    parts = torch.zeros((count, dtype.itemsize // carrier.itemsize), dtype=carrier, device=device)
+    parts[:, 0] = filler
     return parts.flatten().view(dtype)
+
+
+@functools.cache
+def _carrier(dtype: torch.dtype) -> torch.dtype:
+    """The dtype as which memory of a dtype is filled, since torch cannot fill every one: ``bcomplex32``, ``bits8``, ``uint4``."""
+    if dtype.is_complex:
+        return dtype.to_real()
+    try:
+        torch.full((1,), 0, dtype=dtype)
+    except NotImplementedError:  # no kernel; raw bits, and numbers smaller than a byte
+        return torch.uint8
+    return dtype
 
 
 def _filler(dtype: torch.dtype, filling: Filling) -> float:
