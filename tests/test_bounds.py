@@ -246,28 +246,27 @@ def test_correct_kernels_are_silent():
     assert findings(op, planted.call(op, torch.arange(3.0)), planted.call(op, torch.arange(6.0)[::2]), crossrefs=["bounds"]) == []
 
 
-_DTYPES = sorted({dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}, key=str)
+#: Complex dtypes, and some that torch has no kernel to fill -> the dtype of the parts of an element, and the parts of poison.
+_POISON = {dtype: (dtype.to_real(), (float("nan"), 0.0)) for dtype in (torch.complex32, torch.complex64, torch.complex128)}
+_POISON |= dict.fromkeys((torch.bits8, torch.uint4, torch.int4), (torch.uint8, (1.0,)))
+_POISON[torch.bits16] = torch.int16, (-1.0,)
+if hasattr(torch, "bcomplex32"):
+    _POISON[torch.bcomplex32] = torch.bfloat16, (float("nan"), float("nan"))
 
-#: Complex dtypes, from torch 2.14 on one that torch has no kernel to fill, and others without one: dtype -> what fills it.
-_CARRIERS = {dtype: dtype.to_real() for dtype in _DTYPES if dtype.is_complex}
-_CARRIERS |= dict.fromkeys((torch.bits8, torch.bits16, torch.uint4, torch.int4), torch.uint8)
 
-
-@pytest.mark.parametrize("dtype", _CARRIERS, ids=str)
+@pytest.mark.parametrize("dtype", _POISON, ids=str)
 @pytest.mark.parametrize("filling", redzones.Filling)
 def test_memory_of_every_dtype_lies_between_redzones(dtype, filling):
-    carrier = _CARRIERS[dtype]
-    tensor = torch.ones(16, dtype=carrier).view(dtype)
+    part, poison = _POISON[dtype]
+    tensor = torch.ones(16, dtype=part).view(dtype)
     size = tensor.untyped_storage().nbytes()
     with redzones.between(([tensor], {}), filling) as ([copy], _):
         address = copy.data_ptr()
         around = [ctypes.string_at(start, dtype.itemsize) for start in (address - dtype.itemsize, address + size)]
         assert ctypes.string_at(address, size) == ctypes.string_at(tensor.data_ptr(), size)
-    poison = float("nan") if carrier.is_floating_point else 1.0
-    filler = poison if filling is redzones.Filling.POISON else 0.0
+    expected = torch.tensor(poison if filling is redzones.Filling.POISON else [0.0] * len(poison))
     for redzone in around:
-        parts = torch.frombuffer(bytearray(redzone), dtype=carrier).float()
-        torch.testing.assert_close(parts, torch.tensor([filler, *[0.0] * (len(parts) - 1)]), equal_nan=True)
+        torch.testing.assert_close(torch.frombuffer(bytearray(redzone), dtype=part).float(), expected, equal_nan=True)
 
 
 def test_memory_of_every_size_is_seen_behind_up_to_its_chunk():

@@ -148,6 +148,21 @@ def test_an_out_overload_that_adds_to_what_it_finds_is_reported():
     assert of_variants(ops) == [[], [("equivalence[out=]", "output 0 value")]]
 
 
+@pytest.mark.parametrize("dtype", [torch.bits8, torch.bits16], ids=str)
+def test_out_tensors_of_a_dtype_that_torch_cannot_fill_get_garbage_too(dtype):
+    written = []
+
+    def copy(x, out):
+        written.append(out.view(torch.uint8).any().item())
+        return out.copy_(x)
+
+    _, _, op = variants(f"copies_{str(dtype).removeprefix('torch.')}", torch.clone, out=copy)
+    x, out = (torch.zeros(3 * dtype.itemsize, dtype=torch.uint8).view(dtype) for _ in range(2))
+    call = encode(op.name().replace("::", "."), (x,), {"out": out}, device="cpu", source="test")
+    assert check(op, [call], ["equivalence"]).findings == ()
+    assert True in written, "no out tensor held garbage"
+
+
 def test_an_out_overload_that_takes_out_for_contiguous_is_no_reference_for_itself():
     def in_memory_order(x, out):
         out.as_strided(out.shape, torch.empty(out.shape).stride(), out.storage_offset()).copy_(square(x))

@@ -20,7 +20,7 @@ import torch
 
 from sweep.calls.corpus import aligned
 from sweep.calls.recipes import was_built
-from sweep.calls.tensors import bytes_of, is_strided, on_storage
+from sweep.calls.tensors import as_fillable, bytes_of, is_strided, on_storage
 from sweep.findings.kind import Edge
 
 #: Bytes of redzone on each side of a storage.
@@ -281,26 +281,11 @@ def _pattern(dtype: torch.dtype, filling: Filling) -> bytes:
 
 
 def _filled(count: int, dtype: torch.dtype, filling: Filling, device: torch.device | str = "cpu") -> torch.Tensor:
-    """New one-dimensional tensor of fillers; of an element with several parts, the first is the filler and the others are 0."""
-    carrier = _carrier(dtype)
-    filler = _filler(carrier, filling)
-    if carrier is dtype:
-        return torch.full((count,), filler, dtype=dtype, device=device)
-    parts = torch.zeros((count, dtype.itemsize // carrier.itemsize), dtype=carrier, device=device)
-    parts[:, 0] = filler
-    return parts.flatten().view(dtype)
-
-
-@functools.cache
-def _carrier(dtype: torch.dtype) -> torch.dtype:
-    """The dtype as which memory of a dtype is filled, since torch cannot fill every one: ``bcomplex32``, ``bits8``, ``uint4``."""
-    if dtype.is_complex:
-        return dtype.to_real()
-    try:
-        torch.full((1,), 0, dtype=dtype)
-    except NotImplementedError:  # no kernel; raw bits, and numbers smaller than a byte
-        return torch.uint8
-    return dtype
+    """New one-dimensional tensor of fillers."""
+    tensor = torch.empty(count, dtype=dtype, device=device)
+    elements = as_fillable(tensor)
+    elements.fill_(_filler(elements.dtype, filling))
+    return tensor
 
 
 def _filler(dtype: torch.dtype, filling: Filling) -> float:

@@ -5,6 +5,7 @@ Encoding tensors as JSON lives in ``tensor_data``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,6 +104,30 @@ def extent(size: Sequence[int], stride: Sequence[int]) -> int:
 def bytes_of(storage: torch.UntypedStorage) -> torch.Tensor:
     """The bytes of a storage, as a tensor on it."""
     return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+
+
+def as_fillable(tensor: torch.Tensor) -> torch.Tensor:
+    """A strided tensor as one on the same memory that ``fill_`` takes.
+
+    That is the tensor itself unless torch has no kernel to fill its dtype: ``bcomplex32`` becomes its real and imaginary parts;
+    raw bits (``bits8``) and numbers smaller than a byte (``uint4``) become integers of the same size.
+    """
+    if _has_fill(tensor.dtype):
+        return tensor
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor.view(INTEGERS[tensor.itemsize])
+
+
+#: Size of an element in bytes -> the integers of that size.
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+@functools.cache
+def _has_fill(dtype: torch.dtype) -> bool:
+    try:
+        torch.full((2,), 1, dtype=dtype)  # a single element or zeros need no kernel
+    except NotImplementedError:
+        return False
+    return True
 
 
 def is_contiguous(size: Sequence[int], stride: Sequence[int]) -> bool:

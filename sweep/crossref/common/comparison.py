@@ -15,7 +15,7 @@ import torch
 from torch._prims_common import check_significant_strides
 from torch.testing._comparison import default_tolerances
 
-from sweep.calls.tensors import is_strided, parts_of
+from sweep.calls.tensors import INTEGERS, is_strided, parts_of
 from sweep.findings.finding import WHOLE, Mismatch, Place
 from sweep.findings.kind import Difference
 
@@ -285,13 +285,9 @@ def _close(predicted: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance) 
     )
 
 
-#: Size of a dtype in bytes -> the integers of that size.
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
 def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two strided tensors of one dtype and size hold the same bits: a fast path, which most pairs take."""
-    integers = _INTEGERS.get(one.element_size())
+    integers = INTEGERS.get(one.element_size())
     if integers is None or one.is_conj() or other.is_conj() or one.is_neg() or other.is_neg():
         return False
     return torch.equal(one.detach().view(integers), other.detach().view(integers))

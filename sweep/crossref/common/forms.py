@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from sweep.calls.recipes import was_built
 from sweep.calls.redzones import Filling, on_longer
-from sweep.calls.tensors import is_strided
+from sweep.calls.tensors import as_fillable, is_strided
 from sweep.crossref.common.comparison import Outcome, Tolerance, coarsest, wide
 from sweep.crossref.common.layout_operators import is_about_layout
 from sweep.crossref.common.protocol import Arguments, DoesNotApply, PreparedCall
@@ -269,7 +269,8 @@ class Out(_Functional):
     def prepare(self, targets: Sequence[torch.Tensor]) -> None:
         for target in targets:
             if is_strided(target) and not was_built(target):
-                target.fill_(_garbage(target.dtype))
+                elements = as_fillable(target)
+                elements.fill_(_garbage(elements.dtype))
 
 
 class InPlace(_Functional):

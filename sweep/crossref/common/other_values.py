@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from sweep.calls.recipes import was_built
 from sweep.calls.redzones import WritesOutside, protected
-from sweep.calls.tensors import is_strided, parts_of
+from sweep.calls.tensors import as_fillable, is_strided, parts_of
 from sweep.crossref.common.protocol import Arguments, PreparedCall
 from sweep.crossref.common.snapshot import Snapshot
 
@@ -155,7 +155,7 @@ def _fillable(arguments: Any) -> list[torch.Tensor]:
     """The strided tensors of a call that hold values, those that other tensors consist of included."""
     tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
     strided = [part for tensor in tensors for part in ([tensor] if is_strided(tensor) else _values(tensor))]
-    return [tensor.detach() for tensor in strided if tensor.numel()]
+    return [as_fillable(tensor.detach()) for tensor in strided if tensor.numel()]
 
 
 def _values(tensor: torch.Tensor) -> list[torch.Tensor]:
