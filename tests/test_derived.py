@@ -7,7 +7,7 @@ import ctypes
 import pytest
 import torch
 
-from opinfo_adapters.derived import arguments, overload_variants, schema_guesses, tensor_variants
+from opinfo_adapters.derived import arguments, overload_variants, pairs, schema_guesses, tensor_variants
 from opinfo_adapters.derived.selection import representatives
 from sweep.calls import redzones
 from sweep.calls.codec import encode
@@ -132,9 +132,29 @@ def test_a_lazy_bit_leaves_values_and_strides_as_they_were(layout, dtype):
     assert tensor_variants.VARIANTS[layout](other) is None
 
 
+#: A dtype, and a variant for which torch has no kernel.
+_WITHOUT_KERNELS = [(torch.uint4, "permuted")]
+if hasattr(torch, "bcomplex32"):  # torch 2.14
+    _WITHOUT_KERNELS.append((torch.bcomplex32, "conj"))
+
+
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bool, torch.int32])
 def test_what_has_no_sign_gets_no_lazy_one(dtype):
     assert tensor_variants.VARIANTS["neg"](torch.zeros(2, dtype=dtype)) is None
+
+
+@pytest.mark.parametrize(("dtype", "variant"), _WITHOUT_KERNELS)
+def test_a_variant_that_torch_has_no_kernel_for_costs_only_itself(tmp_path, dtype, variant):
+    tensor = torch.empty(2, 3, dtype=dtype)
+    with pytest.raises(NotImplementedError):
+        tensor_variants.VARIANTS[variant](tensor)
+    calls = recorded_calls(tmp_path, "aten.alias.default", (tensor,))
+    for module in (tensor_variants, pairs):
+        attempt = attempts_of(aten.alias.default, "aten.alias.default")
+        module.run("aten.alias.default", calls, attempt)
+        kept = {c.variant for c in attempt.kept}
+        assert "empty" in kept
+        assert variant not in kept
 
 
 def test_a_guess_is_refined_by_what_refuses_it(library, tmp_path):

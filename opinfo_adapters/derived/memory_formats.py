@@ -31,6 +31,17 @@ def can_be_varied(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and is_strided(value) and not was_built(value)
 
 
+def applied(change: Change, tensor: torch.Tensor) -> torch.Tensor | None:
+    """A changed tensor; ``None`` if the change does not apply, or takes a kernel that torch does not have for the tensor's dtype.
+
+    So it is with copies of ``uint4`` and conjugation of ``bcomplex32`` (torch 2.14).
+    """
+    try:
+        return change(tensor)
+    except NotImplementedError:
+        return None
+
+
 def formats_of(tensor: torch.Tensor) -> Iterator[tuple[str, str, Change]]:
     """The formats that apply to a tensor: the name of a class of formats, the name of the format, and its function.
 

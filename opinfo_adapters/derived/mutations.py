@@ -96,9 +96,9 @@ def _changed(value: Any, mutation: Mutation) -> Any:
     if mutation.aspect is Aspect.VALUE:
         return mutation.change(value)
     if isinstance(value, list | tuple):
-        first = mutation.change(value[0]) if value and memory_formats.can_be_varied(value[0]) else None
+        first = memory_formats.applied(mutation.change, value[0]) if value and memory_formats.can_be_varied(value[0]) else None
         return OMITTED if first is None else [first, *value[1:]]
-    changed = mutation.change(value) if memory_formats.can_be_varied(value) else None
+    changed = memory_formats.applied(mutation.change, value) if memory_formats.can_be_varied(value) else None
     return OMITTED if changed is None else changed
 
 
@@ -147,7 +147,8 @@ def _of_tensor(
 ) -> Iterator[Mutation]:
     name = argument.name
     for variant, text, change in memory_formats.formats_of(tensor):
-        if not (argument.is_write and memory_formats.is_read_only(variant)) and change(tensor) is not None:
+        is_denied = argument.is_write and memory_formats.is_read_only(variant)
+        if not is_denied and memory_formats.applied(change, tensor) is not None:
             yield Mutation(name, Aspect.FORMAT, text, variant, change)
     yield from _of_sizes(name)
     for dtype in _OTHER_DTYPES.get(tensor.dtype, ()):

@@ -88,7 +88,7 @@ def _varied(
             return value
         if id(value) not in variants:
             is_skipped = (only_first and variants) or (id(value) in written and variant in _READ_ONLY)
-            other = None if is_skipped else change(value)
+            other = None if is_skipped else memory_formats.applied(change, value)
             changed += other is not None
             variants[id(value)] = value if other is None else other
         return variants[id(value)]
