@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
         ("seed", "cold", "at least 2.5"),
         ("seed", "warm", "at least 4"),
         ("warm", "bare", "at most 1.3; all: 1.5"),
-        ("warm", "shared", "none: what emptying the cache costs"),
+        ("warm", "shared", "none: bare with the cache kept"),
         ("child", "forms", "at most 1.05"),
     ]
     table = []

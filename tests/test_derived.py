@@ -132,15 +132,15 @@ def test_a_lazy_bit_leaves_values_and_strides_as_they_were(layout, dtype):
     assert tensor_variants.VARIANTS[layout](other) is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bool, torch.int32])
+def test_what_has_no_sign_gets_no_lazy_one(dtype):
+    assert tensor_variants.VARIANTS["neg"](torch.zeros(2, dtype=dtype)) is None
+
+
 #: A dtype, and a variant for which torch has no kernel.
 _WITHOUT_KERNELS = [(torch.uint4, "permuted")]
 if hasattr(torch, "bcomplex32"):  # torch 2.14
     _WITHOUT_KERNELS.append((torch.bcomplex32, "conj"))
-
-
-@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bool, torch.int32])
-def test_what_has_no_sign_gets_no_lazy_one(dtype):
-    assert tensor_variants.VARIANTS["neg"](torch.zeros(2, dtype=dtype)) is None
 
 
 @pytest.mark.parametrize(("dtype", "variant"), _WITHOUT_KERNELS)

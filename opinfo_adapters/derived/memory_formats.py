@@ -31,13 +31,15 @@ def can_be_varied(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and is_strided(value) and not was_built(value)
 
 
-def applied(change: Change, tensor: torch.Tensor) -> torch.Tensor | None:
-    """A changed tensor; ``None`` if the change does not apply, or takes a kernel that torch does not have for the tensor's dtype.
+def applied(change: Change, value: Any) -> torch.Tensor | None:
+    """A changed tensor; ``None`` for an argument that cannot be varied, or to which the change does not apply.
 
-    So it is with copies of ``uint4`` and conjugation of ``bcomplex32`` (torch 2.14).
+    A change does not apply if torch has no kernel for it: it cannot copy ``uint4`` or conjugate ``bcomplex32`` (torch 2.14).
     """
+    if not can_be_varied(value):
+        return None
     try:
-        return change(tensor)
+        return change(value)
     except NotImplementedError:
         return None
 

@@ -96,9 +96,9 @@ def _changed(value: Any, mutation: Mutation) -> Any:
     if mutation.aspect is Aspect.VALUE:
         return mutation.change(value)
     if isinstance(value, list | tuple):
-        first = memory_formats.applied(mutation.change, value[0]) if value and memory_formats.can_be_varied(value[0]) else None
+        first = memory_formats.applied(mutation.change, value[0]) if value else None
         return OMITTED if first is None else [first, *value[1:]]
-    changed = memory_formats.applied(mutation.change, value) if memory_formats.can_be_varied(value) else None
+    changed = memory_formats.applied(mutation.change, value)
     return OMITTED if changed is None else changed
 
 
