@@ -1,7 +1,8 @@
 """Adapters: where calls come from. Each module turns one kind of samples into torch calls, which the recorder writes down.
 
-An adapter is one file in this folder, or in ``handwritten/``, which has helpers for it, or the package ``searched``. It is found
-by its name; adding one changes nothing else. It has two functions (see ``sweep.recording.adapters.Adapter``):
+An adapter is one file in this folder, or in ``handwritten/``, which has helpers for it, or one of the packages ``searched`` and
+``adopted``. It is found by its name; adding one changes nothing else. It has two functions (see
+``sweep.recording.adapters.Adapter``):
 
 ``tasks(device) -> Iterable[str]``
     The units of parallel work, in a fixed order and with names that do not depend on the run. One that crashes costs only itself.

@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sweep.commands import causes, check, clean, coverage, diff, listing, merge, page, record, report, repro, search, show
+from sweep.commands import adopt, causes, check, clean, coverage, diff, listing, merge, page, record, report, repro, search, show
 from sweep.commands.options import BAD_REQUEST
 from sweep.errors import UserError
 
-_COMMANDS = (listing, record, show, check, report, merge, page, diff, repro, causes, search, coverage, clean)
+_COMMANDS = (listing, record, show, check, report, merge, page, diff, repro, causes, search, adopt, coverage, clean)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

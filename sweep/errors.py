@@ -108,6 +108,10 @@ class SearchedFileError(UserError):
     """A file of searched calls that cannot be read or written."""
 
 
+class AdoptedFileError(UserError):
+    """A file of adopted calls that cannot be read or written."""
+
+
 class MissingExtraError(UserError):
     """A command that needs a library which is not installed."""
 

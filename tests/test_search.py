@@ -15,6 +15,7 @@ import torch
 
 from opinfo_adapters import searched
 from sweep import __main__
+from sweep.calls.call import Recorded
 from sweep.calls.codec import build, encode
 from sweep.commands import coverage, search
 from sweep.errors import MissingExtraError, SearchedFileError
@@ -89,8 +90,15 @@ def test_a_branch_behind_three_conditions_is_reached_within_a_minute(measured):
     assert measurement.summary(reached).reached == measurement.summary(reached).total == 6
 
 
-def test_what_the_kernel_refuses_is_not_kept(measured):
-    assert searched_calls(measured("refusing"), "refusing", 20) == []
+def test_what_the_kernel_refuses_is_kept_as_refused_for_a_branch_that_no_accepted_call_reaches(measured):
+    measurement = measured("refusing")
+    [found] = searched_calls(measurement, "refusing", 20)
+    assert (found["args"][1], found["recorded"]) == (3, "refused")
+    name = f"{PREFIX}refusing.default"
+    assert call_of(name, found, "").recorded is Recorded.REFUSED
+    measurement.searched = {name: [found]}
+    measurement.run([name])
+    assert measurement.summary(measurement.everything()).text() == "2 of 2 branches (100.0%)"
 
 
 def test_a_crash_costs_only_the_call_that_crashes(measured):
@@ -189,6 +197,19 @@ def test_every_searched_call_replays(monkeypatch):
     assert (call.key(), call.source, incidental, dict(recorder.failures)) == (made.key(), "searched 0", None, {})
 
 
+def test_a_refused_call_replays_as_refused_and_is_a_failure_once_it_is_accepted(monkeypatch):
+    refused = encode("aten.celu.default", (torch.ones(2), 0), {}, device="cpu", source="")
+    accepted = encode("aten.celu.default", (torch.ones(2), 1), {}, device="cpu", source="")
+    data = [{**plain(call), "recorded": "refused"} for call in (refused, accepted)]
+    monkeypatch.setattr(searched, "_calls", lambda: {"aten.celu.default": data})
+    recorder = Recorder("cpu")
+    with recorder.installed():
+        searched.run("aten.celu.default", "cpu", recorder)
+    [(call, incidental)] = recorder.drain()
+    assert (call.key(), call.recorded, incidental) == (refused.key(), Recorded.REFUSED, None)
+    assert list(recorder.failures) == [("searched aten.celu.default", "ValueError: accepts what it refused when it was found")]
+
+
 def test_checked_in_files_hold_calls_of_overloads():
     for name, of_overload in stored.load(stored.SEARCHED).items():
         assert resolve(name) is not None
@@ -221,8 +242,9 @@ def test_search_writes_what_it_finds_and_says_how_far_it_came(measured, tmp_path
     before, after = (int(line.partition(": ")[2].split()[0]) for line in (known, with_found))
     assert known == "known calls: 2 of 8 branches (25.0%)"
     assert 2 == before < after
-    calls = stored.load(tmp_path / "searched")[f"{PREFIX}rare.default"]
-    assert kept == f"{len(calls)} new calls of 1 overloads; see {tmp_path / 'searched'}"
+    calls = stored.load(tmp_path / "searched")
+    assert f"{PREFIX}rare.default" in calls
+    assert kept == f"{sum(map(len, calls.values()))} new calls of {len(calls)} overloads; see {tmp_path / 'searched'}"
     assert __main__.main(["coverage"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["all", str(after), "8", f"{after / 8:.1%}"] in rows

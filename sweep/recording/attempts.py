@@ -193,12 +193,12 @@ class Attempts:
         kind = type(error), sentence(error)
         self._refusals[kind] += 1
         is_first = self._refusals[kind] <= _REFUSED_ALIKE and len(self.kept_refused) < _REFUSED
-        if call is not None and is_first and _is_own(error):
+        if call is not None and is_first and is_own_refusal(error):
             self.kept_refused.append(replace(call, recorded=Recorded.REFUSED))
         return error
 
 
-def _is_own(error: BaseException) -> bool:
+def is_own_refusal(error: BaseException) -> bool:
     """Whether the kernel itself raised an error by which it refuses a call, rather than a check before it or a lack of memory."""
     is_check = isinstance(error, WritesOutside | ReadsOutside | ValuesRefused)
     return isinstance(error, Exception) and not is_check and ending_of("", error).kind is not EndingKind.OUT_OF_MEMORY

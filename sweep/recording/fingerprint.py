@@ -22,12 +22,13 @@ _SOURCES = (
     _ROOT / "sweep" / "execution" / "process_state.py",
     _ROOT / "sweep" / "execution" / "settings.py",
     _ROOT / "sweep" / "isolation" / "instruction_sets.py",
+    _ROOT / "sweep" / "search" / "adopted.py",
     _ROOT / "sweep" / "search" / "plain.py",
     _ROOT / "sweep" / "search" / "stored.py",
 )
 
-#: The files of a folder that count: code, and the calls that a search has found.
-_PATTERNS = ("*.py", "*.json")
+#: The files of a folder that count: code, the calls that a search has found, and adopted ones.
+_PATTERNS = ("*.py", "*.json", "*.txt")
 
 
 def fingerprint(environment: Environment) -> dict[str, Any]:

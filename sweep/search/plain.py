@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import torch
 
-from sweep.calls.call import ALIGNMENT, Call, StorageData
+from sweep.calls.call import ALIGNMENT, Call, Recorded, StorageData
 from sweep.calls.storages import LARGEST_BYTES
 
 #: A call as JSON data: ``args``, ``kwargs``, ``tensors`` and ``storages`` as in ``CallData``. A storage may have ``values``, a
 #: few integers that its elements repeat; without, integers are zeros, which are valid indices, and others repeat ``_VALUES``.
+#: ``recorded`` is there for a call that the kernel refuses.
 PlainCall = dict[str, Any]
 
 #: Values of floating-point and complex tensors: different, positive, and exact in every dtype.
@@ -33,7 +34,8 @@ def plain(call: Call) -> PlainCall:
         call: the call.
     """
     storages = [_without_values(call, at) for at in range(len(call.storages))]
-    return {"args": call.args, "kwargs": call.kwargs, "tensors": call.tensors, "storages": storages}
+    data = {"args": call.args, "kwargs": call.kwargs, "tensors": call.tensors, "storages": storages}
+    return data if call.recorded is Recorded.RETURNED else {**data, "recorded": call.recorded.value}
 
 
 def _without_values(call: Call, at: int) -> dict[str, Any]:
@@ -86,7 +88,13 @@ def call_of(overload: str, data: Mapping[str, Any], source: str) -> Call:
             described["bytes"] = [0, len(block), len(values)]
             block += values
         storages.append(cast(StorageData, described))
-    return Call(overload, source, data["args"], data["kwargs"], data["tensors"], storages, block)
+    recorded = recorded_of(data)
+    return Call(overload, source, data["args"], data["kwargs"], data["tensors"], storages, block, recorded=recorded)
+
+
+def recorded_of(data: Mapping[str, Any]) -> Recorded:
+    """How the call of a plain form ends."""
+    return Recorded(data.get("recorded", Recorded.RETURNED.value))
 
 
 @functools.lru_cache(maxsize=1000)
@@ -134,4 +142,4 @@ def pruned(data: PlainCall) -> PlainCall:
         return {name: value(item) for name, item in old.items()}
 
     args, kwargs = value(data["args"]), value(data["kwargs"])
-    return {"args": args, "kwargs": kwargs, "tensors": tensors, "storages": storages}
+    return {**data, "args": args, "kwargs": kwargs, "tensors": tensors, "storages": storages}

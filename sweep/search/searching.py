@@ -19,7 +19,7 @@ from sweep.calls.selection import cover
 from sweep.calls.values import features
 from sweep.execution.process_state import StateGuard
 from sweep.progress import Activity, Phase, Progress
-from sweep.recording.attempts import Attempts
+from sweep.recording.attempts import Attempts, is_own_refusal
 from sweep.search.measuring import Meter
 from sweep.search.mutations import Mutator
 from sweep.search.plain import PlainCall, call_of, plain, pruned
@@ -68,6 +68,7 @@ class Search:
         self._fresh: list[PlainCall] = []  # mutated calls that have reached what no earlier one of this overload did
         self._tried: set[str] = set()
         self._refusals: Counter[int] = Counter()
+        self._refused: dict[int, PlainCall] = {}  # branch -> the first call that the kernel refused
         self._own: set[int] = set()
         self.found: list[Found] = []
 
@@ -93,12 +94,15 @@ class Search:
         started = time.monotonic()
         if not self._bases:
             return 0
-        for tried, number in enumerate(numbers):
+        tried = 0
+        for number in numbers:
             if time.monotonic() - started > seconds:
-                return tried
+                break
             if number not in skip:
                 self._try(number, Random(f"{self._name} {round_number} {number}"))
-        return len(numbers)
+            tried += 1
+        self._keep_refused()
+        return tried
 
     def _try(self, number: int, random: Random) -> None:
         """Mutates a call, and keeps it if it reaches something new and the kernel accepts it."""
@@ -109,20 +113,35 @@ class Search:
             return
         self._tried.add(text)
         data = pruned(data)
+        data.pop("recorded", None)  # as the call that was mutated ended
         branches = self._branches(data, number)
         new = branches - self._reached
         if new and min(self._refusals[branch] for branch in new) < _REFUSALS:
             self._progress.beat(number, _ATTEMPT)
-            if self._is_accepted(data):
-                self._reached |= new
-                self._fresh.append(data)
-                self.found.append(Found(data, tuple(sorted(new))))
+            recorded = self._recorded(data)
+            if recorded is Recorded.RETURNED:
+                self._keep(data, new)
                 self._progress.checkpoint((number, self.found[-1]))
             else:
                 self._refusals.update(new)
+            if recorded is Recorded.REFUSED:
+                for branch in new:
+                    self._refused.setdefault(branch, data)
         elif not branches <= self._own and not new:
             self._fresh.append(data)
         self._own |= branches
+
+    def _keep(self, data: PlainCall, new: set[int]) -> None:
+        self._reached |= new
+        self._fresh.append(data)
+        self.found.append(Found(data, tuple(sorted(new))))
+
+    def _keep_refused(self) -> None:
+        """Keeps refused calls for the branches that no accepted one has reached: there the predictions have to refuse, too."""
+        for branch, data in sorted(self._refused.items()):
+            if branch not in self._reached:
+                of_call = {other for other, first in self._refused.items() if first is data} - self._reached
+                self._keep({**data, "recorded": Recorded.REFUSED.value}, of_call)
 
     def _branches(self, data: PlainCall, number: int) -> set[int]:
         """What the predictions of a call reach; nothing if the call cannot be built."""
@@ -140,12 +159,14 @@ class Search:
         self._guard.restore()
         return self._meter.new().branches
 
-    def _is_accepted(self, data: PlainCall) -> bool:
-        """Whether the real kernel returns for a call and keeps to the memory of its tensors."""
+    def _recorded(self, data: PlainCall) -> Recorded | None:
+        """How a call ends; ``None`` if it leaves the memory of its tensors or was not made."""
         args, kwargs = build(call_of(self._name, data, "searched"), "cpu")
         before = len(self._attempts.kept)
-        self._attempts(args, kwargs, "searched")
-        return len(self._attempts.kept) > before
+        error = self._attempts(args, kwargs, "searched")
+        if len(self._attempts.kept) > before:
+            return Recorded.RETURNED
+        return Recorded.REFUSED if error is not None and is_own_refusal(error) else None
 
 
 def _bases(known: Sequence[Call]) -> list[Call]:
