@@ -24,6 +24,7 @@ import time
 import unittest.mock
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,8 @@ def _child(folder: Path) -> _Measurement:
 def _bare(folder: Path, *, shared: bool = False) -> _Measurement:
     """The same calls, fake, functionalized and real, and nothing else: no loading, comparing or reporting.
 
+    A composite overload is functionalized twice, as in a sweep: decomposed by autograd, which is how the seed sees it, and whole.
+
     Args:
         folder: of the corpus.
         shared: whether the fake cache is kept over all overloads.
@@ -212,7 +215,12 @@ def _bare(folder: Path, *, shared: bool = False) -> _Measurement:
     from sweep.operators.inventory import resolve
 
     names = sorted(p.stem for p in folder.glob("*.npz"))
-    ready = [(resolve(n), [[build(c, "cpu") for _ in range(2)] for c in corpus.load(folder, n)]) for n in names]
+    below = torch._C._AutoDispatchBelowAutograd
+    ready = []
+    for op, name in ((resolve(name), name) for name in names):
+        is_composite = torch._C._dispatch_has_kernel_for_dispatch_key(op._name, "CompositeImplicitAutograd")
+        ways = (below, nullcontext) if is_composite else (below,)
+        ready.append((op, ways, [[build(c, "cpu") for _ in range(1 + len(ways))] for c in corpus.load(folder, name)]))
 
     def tried(op: Any, args: Any, kwargs: Any) -> None:
         try:
@@ -220,13 +228,26 @@ def _bare(folder: Path, *, shared: bool = False) -> _Measurement:
         except Exception as error:  # refusing is work as well
             refused.append(error)
 
+    def functionalized(op: Any, way: Callable[[], AbstractContextManager[object]], arguments: tuple[Any, Any]) -> None:
+        try:
+            args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, torch._to_functional_tensor, arguments)
+        except Exception as error:
+            refused.append(error)
+            return
+        torch._enable_functionalization(reapply_views=True)
+        try:
+            with enable_python_dispatcher(), way():
+                tried(op, args, kwargs)
+        finally:
+            torch._disable_functionalization()
+
     def run() -> str:
         count = 0
-        for op, calls in ready:
+        for op, ways, calls in ready:
             if not shared:
                 FakeTensorMode.cache_clear()
             mode = FakeTensorMode()
-            for (args, kwargs), (more, more_kwargs) in calls:
+            for (args, kwargs), *others in calls:
                 count += 1
                 try:
                     fakes, fake_kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, mode.from_tensor, (args, kwargs))
@@ -236,18 +257,8 @@ def _bare(folder: Path, *, shared: bool = False) -> _Measurement:
                     with mode:
                         tried(op, fakes, fake_kwargs)
                 tried(op, args, kwargs)
-                try:
-                    wrap = torch._to_functional_tensor
-                    wrapped, wrapped_kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, wrap, (more, more_kwargs))
-                except Exception as error:
-                    refused.append(error)
-                    continue
-                torch._enable_functionalization(reapply_views=True)
-                try:
-                    with enable_python_dispatcher(), torch._C._AutoDispatchBelowAutograd():
-                        tried(op, wrapped, wrapped_kwargs)
-                finally:
-                    torch._disable_functionalization()
+                for way, arguments in zip(ways, others, strict=True):
+                    functionalized(op, way, arguments)
         return f"{count} calls fake, functionalized and real"
 
     refused: list[Exception] = []

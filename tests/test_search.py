@@ -22,6 +22,7 @@ from sweep.errors import MissingExtraError, SearchedFileError
 from sweep.isolation.sandbox import Sandbox
 from sweep.operators.inventory import resolve
 from sweep.recording.recorder import Recorder
+from sweep.search import driver as driving
 from sweep.search import measurement as measuring
 from sweep.search import report, stored
 from sweep.search.driver import Driver
@@ -99,6 +100,16 @@ def test_what_the_kernel_refuses_is_kept_as_refused_for_a_branch_that_no_accepte
     measurement.searched = {name: [found]}
     measurement.run([name])
     assert measurement.summary(measurement.everything()).text() == "2 of 2 branches (100.0%)"
+
+
+def test_known_calls_that_were_not_measured_are_tried_before_mutated_ones(measured, tmp_path, monkeypatch):
+    name = f"{PREFIX}rare.default"
+    measurement = measured("rare")
+    known = [encode(name, (torch.ones(2, 3), mode, 1), {}, device="cpu", source="") for mode in ("constant", "reflect")]
+    measurement.corpus = make_corpus(tmp_path / "more", *known)
+    monkeypatch.setattr(driving, "_ATTEMPTS", 0)
+    [found] = searched_calls(measurement, "rare", 20)
+    assert found["args"][1:] == ["reflect", 1]
 
 
 def test_a_crash_costs_only_the_call_that_crashes(measured):

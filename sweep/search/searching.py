@@ -64,6 +64,7 @@ class Search:
         self._name, self._meter, self._reached, self._progress = name, meter, reached, progress
         self._mutator, self._predictions, self._guard = Mutator(op, literals), Predictions(op), StateGuard()
         self._attempts = Attempts(name, op, "cpu")
+        self._known = [plain(call) for call in known if call.number_of_elements() <= _LARGEST_BASE]
         self._bases = [plain(call) for call in _bases(known)]
         self._fresh: list[PlainCall] = []  # mutated calls that have reached what no earlier one of this overload did
         self._tried: set[str] = set()
@@ -79,11 +80,12 @@ class Search:
             self._fresh.append(one.call)
             self.found.append(one)
 
-    def run(self, numbers: Sequence[int], skip: Collection[int], round_number: int, seconds: float) -> int:
-        """Tries mutated calls.
+    def run(self, start: int, attempts: int, skip: Collection[int], round_number: int, seconds: float) -> int:
+        """Tries the known calls, of which only some were measured, and then mutated ones. Later rounds try only the latter.
 
         Args:
-            numbers: their numbers, which seed their choices.
+            start: number of the first one to try.
+            attempts: how many mutated ones there are to be; their numbers seed their choices.
             skip: numbers that ended a process.
             round_number: number of times that this overload was searched before.
             seconds: time after which the rest is left.
@@ -94,20 +96,24 @@ class Search:
         started = time.monotonic()
         if not self._bases:
             return 0
+        known = [] if round_number else self._known
         tried = 0
-        for number in numbers:
+        for number in range(start, len(known) + attempts):
             if time.monotonic() - started > seconds:
                 break
             if number not in skip:
-                self._try(number, Random(f"{self._name} {round_number} {number}"))
+                seed = f"{self._name} {round_number} {number - len(known)}"
+                self._try(number, known[number] if number < len(known) else self._mutated(Random(seed)))
             tried += 1
         self._keep_refused()
         return tried
 
-    def _try(self, number: int, random: Random) -> None:
-        """Mutates a call, and keeps it if it reaches something new and the kernel accepts it."""
+    def _mutated(self, random: Random) -> PlainCall | None:
         prefers = self._fresh and random.random() < _PREFERENCE
-        data = self._mutator.mutated(random.choice(self._fresh if prefers else self._bases), random)
+        return self._mutator.mutated(random.choice(self._fresh if prefers else self._bases), random)
+
+    def _try(self, number: int, data: PlainCall | None) -> None:
+        """Keeps a call if it reaches something new and the kernel accepts it."""
         text = json.dumps(data, sort_keys=True)
         if data is None or text in self._tried:
             return

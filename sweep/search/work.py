@@ -19,7 +19,7 @@ from sweep.calls import corpus
 from sweep.calls.call import Call, Recorded
 from sweep.calls.selection import cover
 from sweep.calls.values import features
-from sweep.crossref.common.selection import aspects_of, selected
+from sweep.crossref.common.selection import aspects_of, has_symbolic_sizes, selected
 from sweep.crossref.decomposition import decompositions_of
 from sweep.execution.process_state import StateGuard
 from sweep.operators.inventory import resolve
@@ -127,7 +127,7 @@ def measure(
         own.reset()
         calls = known_calls(name, folder, searched)
         covering = _covering(calls)
-        with_symbols = sorted(covering & selected(calls))[:_WITH_SYMBOLS]
+        with_symbols = [at for at in sorted(covering & selected(calls)) if has_symbolic_sizes(calls[at])][:_WITH_SYMBOLS]
         for at in sorted(covering):
             call = calls[at]
             if at < start or at in skip:
@@ -172,7 +172,7 @@ def search(
         reached: numbers of the branches that some call reaches.
         functions: numbers of the functions that the overload's predictions enter.
         round_number: number of times that this overload was searched before.
-        attempts: number of calls to try.
+        attempts: number of mutated calls to try.
         seconds: time after which the rest is left.
         start: number of the first one.
         skip: numbers of those that ended their process.
@@ -184,5 +184,5 @@ def search(
     with required_state(name, "cpu"):
         search = Search(name, resolve(name), known_calls(name, folder, searched), own, set(reached), literals, progress)
         search.resume(found)
-        tried = search.run(range(start, attempts), skip, round_number, seconds)
+        tried = search.run(start, attempts, skip, round_number, seconds)
     return SearchResult(tuple(search.found), tried)
