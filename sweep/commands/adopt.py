@@ -12,6 +12,8 @@ from sweep import expect
 from sweep.commands import options
 from sweep.expect.difference import differences
 from sweep.expect.known import KnownFinding
+from sweep.findings.finding import CALL
+from sweep.findings.kind_class import KindClass
 from sweep.search import adopted
 from sweep.search.adopted import ADOPTED
 
@@ -49,9 +51,17 @@ def run(arguments: argparse.Namespace) -> int:
 def _texts(overload: str, findings: Sequence[KnownFinding]) -> Iterator[str]:
     """The examples of some findings that can be replayed; a line on standard error for each of the others."""
     for finding in findings:
-        if finding.ends_process:
-            print(f"left out: {overload}: {finding.title}: would end the process of the recording", file=sys.stderr)
-        elif adopted.overload_of(finding.example) != overload:
-            print(f"left out: {overload}: {finding.title}: its example is not one call that can be pasted", file=sys.stderr)
+        reason = _why_not(overload, finding)
+        if reason:
+            print(f"left out: {overload}: {finding.title}: {reason}", file=sys.stderr)
         else:
             yield finding.example
+
+
+def _why_not(overload: str, finding: KnownFinding) -> str:
+    """Why the example of a finding is not adopted; empty if it is."""
+    if finding.kind is KindClass.BOUNDS:
+        return "it may only be made between redzones"
+    if finding.crossref == CALL and finding.ends_process:
+        return "it would end the process of the recording"
+    return "" if adopted.overload_of(finding.example) == overload else "its example is not one call that can be pasted"
