@@ -36,9 +36,11 @@ def folders(tmp_path):
     harmful = ("bounds: writes past argument out", "torch.ops.aten.abs.default(torch.zeros((5,)))")
     unprintable = ("fake: output 0 rank", "python -m sweep show aten.celu.default 17")
     other = ("fake: output 0 dtype", "torch.ops.aten.celu.default(torch.zeros((2,)))")
+    refused = ("fake: unsupported, fake raises NotImplementedError", "torch.ops.aten.abs.default(torch.zeros((6,)))")
     texts = {
         "old": section("aten.abs.default", known),
-        "new": section("aten.abs.default", harmful, deadly, new, known) + section("aten.celu.default", other, unprintable),
+        "new": section("aten.abs.default", harmful, deadly, refused, new, known)
+        + section("aten.celu.default", other, unprintable),
     }
     for name, text in texts.items():
         (tmp_path / name).mkdir()

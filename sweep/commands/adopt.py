@@ -1,4 +1,7 @@
-"""``adopt``: takes the examples of findings that one baseline has and another lacks into every recording."""
+"""``adopt``: takes the examples of findings that one baseline has and another lacks into every recording.
+
+What is only refused by design is no finding for this purpose.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     calls = adopted.load(folder)
     count = 0
     for difference in differences(old, new):
-        added = [step.new for step in difference.steps if step.new and (step.old is None or step.old.title != step.new.title)]
+        titles = {finding.title for finding in difference.old.findings}
+        added = [f for f in difference.new.findings if f.title not in titles and not f.is_refusal]
         texts = dict.fromkeys(_texts(difference.overload, added))
         fresh = [text for text in texts if text not in calls.get(difference.overload, ())]
         if fresh:
