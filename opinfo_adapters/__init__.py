@@ -1,8 +1,7 @@
 """Adapters: where calls come from. Each module turns one kind of samples into torch calls, which the recorder writes down.
 
-An adapter is one file in this folder, or in ``handwritten/``, which has helpers for it, or one of the packages ``searched`` and
-``adopted``. It is found by its name; adding one changes nothing else. It has two functions (see
-``sweep.recording.adapters.Adapter``):
+An adapter is one file in this folder, or in ``handwritten/``, which has helpers for it. It is found by its name; adding one
+changes nothing else. It has two functions (see ``sweep.recording.adapters.Adapter``):
 
 ``tasks(device) -> Iterable[str]``
     The units of parallel work, in a fixed order and with names that do not depend on the run. One that crashes costs only itself.
@@ -10,8 +9,8 @@ An adapter is one file in this folder, or in ``handwritten/``, which has helpers
     Makes the calls of one task. Everything called inside ``with recorder.observe(source):`` is recorded; exceptions go to
     ``recorder.failed(...)``.
 
-Modules of ``derived`` derive further calls from the recorded ones. Nothing here knows pytest, expect files or crossrefs. Runs in
-the child; ``sweep`` reaches it by name only.
+Modules of ``derived`` derive further calls from the recorded ones, or attempt those that ``searched`` and ``adopted`` hold as
+data. Nothing here knows pytest, expect files or crossrefs. Runs in the child; ``sweep`` reaches it by name only.
 """
 
 from __future__ import annotations

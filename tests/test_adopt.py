@@ -1,17 +1,12 @@
-"""Adopting takes the examples of another baseline's new findings into the recording, each once, and they replay."""
+"""Adopting takes the examples of another baseline's new findings into the recording, each once."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 
-from opinfo_adapters import adopted as adapter
 from sweep import __main__
-from sweep.calls.call import Recorded
-from sweep.calls.codec import encode
 from sweep.errors import AdoptedFileError
 from sweep.operators.inventory import resolve
-from sweep.recording.recorder import Recorder
 from sweep.search import adopted
 
 HEAD = "# Overloads of aten\n# torch 2.13.0 git 0, cpu, AVX2\n# Written by `make accept`\n"
@@ -69,38 +64,6 @@ def test_a_missing_folder_is_one_line(folders, capsys):
     folders[1] = "1.13"
     assert __main__.main(folders) == 2
     assert capsys.readouterr().err.startswith("sweep: no expect files for 1.13 on cpu")
-
-
-def test_adopted_calls_are_recorded_as_they_end(monkeypatch):
-    accepted = "torch.ops.aten.celu.default(torch.zeros((2, 3)).t(), 0.5)"
-    refused = "torch.ops.aten.celu.default(torch.zeros((2,)), 0)"
-    wrong = "torch.ops.aten.celu.default(torch.no_such_function())"
-    monkeypatch.setattr(adapter, "_texts", lambda: {"aten.celu.default": [accepted, refused, wrong]})
-    recorder = Recorder("cpu")
-    with recorder.installed():
-        [task] = adapter.tasks("cpu")
-        adapter.run(task, "cpu", recorder)
-    calls = recorder.drain()
-    assert [(call.overload, call.recorded, incidental) for call, incidental in calls] == [
-        ("aten.celu.default", Recorded.RETURNED, None),
-        ("aten.celu.default", Recorded.REFUSED, None),
-    ]
-    same = encode("aten.celu.default", (torch.zeros(2, 3).t(), 0.5), {}, device="cpu", source="")
-    assert calls[0][0].key() == same.key()
-    [(description, error)] = recorder.failures
-    assert description == "adopted aten.celu.default"
-    assert "its arguments cannot be constructed: AttributeError" in error
-
-
-def test_a_call_that_writes_to_its_argument_is_recorded_as_it_was_before(monkeypatch):
-    text = "torch.ops.aten.add_.Tensor(torch.ones((2,)), torch.ones((2,)))"
-    monkeypatch.setattr(adapter, "_texts", lambda: {"aten.add_.Tensor": [text]})
-    recorder = Recorder("cpu")
-    with recorder.installed():
-        adapter.run("aten.add_.Tensor", "cpu", recorder)
-    [(call, _)] = recorder.drain()
-    first, position, length = call.storages[0]["bytes"]
-    assert (first, bytes(call.data[position : position + length])) == (0, torch.ones(2).numpy().tobytes())
 
 
 def test_files_are_sorted_and_read_back(tmp_path):

@@ -13,7 +13,6 @@ from random import Random
 import pytest
 import torch
 
-from opinfo_adapters import searched
 from sweep import __main__
 from sweep.calls.call import Recorded
 from sweep.calls.codec import build, encode
@@ -21,7 +20,6 @@ from sweep.commands import coverage, search
 from sweep.errors import MissingExtraError, SearchedFileError
 from sweep.isolation.sandbox import Sandbox
 from sweep.operators.inventory import resolve
-from sweep.recording.recorder import Recorder
 from sweep.search import driver as driving
 from sweep.search import measurement as measuring
 from sweep.search import report, stored
@@ -195,30 +193,6 @@ def test_files_are_sorted_and_read_back(tmp_path):
     (tmp_path / "a.json").write_text("<<<<<<< HEAD")
     with pytest.raises(SearchedFileError, match=r"a\.json holds no searched calls"):
         stored.load(tmp_path)
-
-
-def test_every_searched_call_replays(monkeypatch):
-    made = encode("aten.abs.default", (torch.ones(2, 3).t(),), {}, device="cpu", source="")
-    monkeypatch.setattr(searched, "_calls", lambda: {"aten.abs.default": [plain(made)]})
-    assert list(searched.tasks("cpu")) == ["aten.abs.default"]
-    recorder = Recorder("cpu")
-    with recorder.installed():
-        searched.run("aten.abs.default", "cpu", recorder)
-    [(call, incidental)] = recorder.drain()
-    assert (call.key(), call.source, incidental, dict(recorder.failures)) == (made.key(), "searched 0", None, {})
-
-
-def test_a_refused_call_replays_as_refused_and_is_a_failure_once_it_is_accepted(monkeypatch):
-    refused = encode("aten.celu.default", (torch.ones(2), 0), {}, device="cpu", source="")
-    accepted = encode("aten.celu.default", (torch.ones(2), 1), {}, device="cpu", source="")
-    data = [{**plain(call), "recorded": "refused"} for call in (refused, accepted)]
-    monkeypatch.setattr(searched, "_calls", lambda: {"aten.celu.default": data})
-    recorder = Recorder("cpu")
-    with recorder.installed():
-        searched.run("aten.celu.default", "cpu", recorder)
-    [(call, incidental)] = recorder.drain()
-    assert (call.key(), call.recorded, incidental) == (refused.key(), Recorded.REFUSED, None)
-    assert list(recorder.failures) == [("searched aten.celu.default", "ValueError: accepts what it refused when it was found")]
 
 
 def test_checked_in_files_hold_calls_of_overloads():

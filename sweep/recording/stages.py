@@ -14,8 +14,8 @@ OVERLOAD_VARIANTS = "overload_variants"
 PAIRS = "pairs"
 
 #: The modules of ``opinfo_adapters.derived`` in the order in which they run, after the adapters. Overload variants come twice: an
-#: overload that only schema guesses reach has variants too.
-STAGES = (OVERLOAD_VARIANTS, GUESSED, OVERLOAD_VARIANTS, "tensor_variants", PAIRS)
+#: overload that only schema guesses reach has variants too. Nothing is derived from stored calls but pairs.
+STAGES = (OVERLOAD_VARIANTS, GUESSED, OVERLOAD_VARIANTS, "tensor_variants", "stored_calls", PAIRS)
 
 #: Number of incidental calls (see ``recorder``) that are kept per overload and dtype.
 INCIDENTAL = 48

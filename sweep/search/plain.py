@@ -1,6 +1,6 @@
 """A call without its values: what a searched file holds, and making a call of it with values that are the same every time.
 
-Runs in a child, for the search and for ``opinfo_adapters.searched`` alike.
+Runs in a child, for the search and for ``opinfo_adapters.derived.stored_calls`` alike.
 """
 
 from __future__ import annotations
@@ -88,13 +88,8 @@ def call_of(overload: str, data: Mapping[str, Any], source: str) -> Call:
             described["bytes"] = [0, len(block), len(values)]
             block += values
         storages.append(cast(StorageData, described))
-    recorded = recorded_of(data)
+    recorded = Recorded(data.get("recorded", Recorded.RETURNED.value))
     return Call(overload, source, data["args"], data["kwargs"], data["tensors"], storages, block, recorded=recorded)
-
-
-def recorded_of(data: Mapping[str, Any]) -> Recorded:
-    """How the call of a plain form ends."""
-    return Recorded(data.get("recorded", Recorded.RETURNED.value))
 
 
 @functools.lru_cache(maxsize=1000)
