@@ -16,7 +16,6 @@ from sweep.commands import options
 from sweep.expect.difference import differences
 from sweep.expect.known import KnownFinding
 from sweep.findings.finding import CALL
-from sweep.findings.kind_class import KindClass
 from sweep.search import adopted
 from sweep.search.adopted import ADOPTED
 
@@ -64,8 +63,6 @@ def _texts(overload: str, findings: Sequence[KnownFinding]) -> Iterator[str]:
 
 def _why_not(overload: str, finding: KnownFinding) -> str:
     """Why the example of a finding is not adopted; empty if it is."""
-    if finding.kind is KindClass.BOUNDS:
-        return "it may only be made between redzones"
     if finding.crossref == CALL and finding.ends_process:
         return "it would end the process of the recording"
     return "" if adopted.overload_of(finding.example) == overload else "its example is not one call that can be pasted"
