@@ -70,6 +70,13 @@ def run_pytest(installed, tmp_path):
     return run
 
 
+def test_every_stored_call_is_installed(installed):
+    folders = [folder / "opinfo_adapters" for folder in (ROOT, installed)]
+    here, there = ({path.relative_to(f): path.read_text() for path in f.glob("*ed/*.[tj]*")} for f in folders)
+    assert len(here) > 2
+    assert there == here
+
+
 def test_the_package_has_what_a_sweep_needs(installed):
     files = content(installed)
     assert {"sweep/plugin.py", "sweep/report/renderers/terminal.py", "opinfo_adapters/opinfo.py"} <= files.keys()
